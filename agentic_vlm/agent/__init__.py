@@ -1,0 +1,1 @@
+"""The loop: sample, act, observe, until a StopReason."""

@@ -1,0 +1,75 @@
+"""The prompts: what the model is told before its first turn. Their texts are files in `prompts/`.
+
+A line that begins with the name of a tool in double braces is kept where that tool is offered.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+from typing import NamedTuple, Protocol
+
+from agentic_vlm.schema import ProbeMode
+from agentic_vlm.tools.neutralise import IMAGE_MARK, neutralise
+
+_FOR_TOOL = re.compile(r"\{\{(python|search|image_search)\}\}(.*)", re.DOTALL)
+
+
+class PromptChoice(Protocol):
+    """The part of the agent params that chooses a prompt."""
+
+    @property
+    def prompt(self) -> str:
+        """Name of the prompt files: pocket or deepeyesv2."""
+        ...
+
+    @property
+    def tools(self) -> Sequence[str]:
+        """Names of the tools on offer."""
+        ...
+
+
+class Prompt(NamedTuple):
+    """What stands before the first assistant message."""
+
+    system: str
+    """The system message; empty where there is none."""
+    user: str
+    """The user message; each `<image>` is a marker of ours, data is neutralised."""
+
+
+def build_prompt(
+    question: str, *, num_images: int, mode: ProbeMode, params: PromptChoice
+) -> Prompt:
+    """Return the prompt of one episode.
+
+    Direct mode has no system message and no tools; both modes show the pictures first.
+    """
+    images = (
+        f"{IMAGE_MARK}\n" * num_images
+        if params.prompt == "deepeyesv2"
+        else (IMAGE_MARK * num_images)
+    )
+    if mode is ProbeMode.DIRECT:
+        return Prompt("", _fill(_lines("direct_user", ()), images, question))
+    tools = tuple(params.tools)
+    user = _fill(_lines(f"{params.prompt}_user", tools), images, question)
+    return Prompt(_lines(f"{params.prompt}_system", tools), user)
+
+
+def _fill(text: str, images: str, question: str) -> str:
+    before, after = text.split("{{question}}")
+    return before.replace("{{images}}", images) + neutralise(question.strip()) + after
+
+
+@cache
+def _lines(name: str, tools: tuple[str, ...]) -> str:
+    file = resources.files("agentic_vlm.agent").joinpath("prompts", f"{name}.md")
+    kept = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        match = _FOR_TOOL.fullmatch(line)
+        if match is None:
+            kept.append(line)
+        elif match[1] in tools:
+            kept.append(match[2])
+    return "\n".join(kept).strip()

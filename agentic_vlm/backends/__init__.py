@@ -1,0 +1,1 @@
+"""Who completes a prompt: scripted, over HTTP, or in this process."""

@@ -1,0 +1,139 @@
+"""Any OpenAI-compatible server: vLLM, `transformers serve`, or a hosted model."""
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+import openai
+from PIL import Image
+
+from agentic_vlm.backends.base import (
+    ChatMessage,
+    Completion,
+    FinishReason,
+    Request,
+    SamplingParams,
+    cut_at_stop,
+)
+from agentic_vlm.errors import BackendUnavailable
+from agentic_vlm.schema import Role
+from agentic_vlm.vision import encode_png
+
+_CONTEXT_CODES = ("context_length_exceeded", "maximum context length", "longer than the maximum")
+
+
+class OpenAIPolicy:
+    """Completes turns over HTTP; pictures travel as data URIs."""
+
+    def __init__(
+        self, model: str, *, client: openai.AsyncOpenAI, continues_messages: bool = False
+    ) -> None:
+        """Keep the client, which retries on its own.
+
+        Args:
+            model: name at the server.
+            client: with address, key, deadline and number of retries.
+            continues_messages: whether the server can go on writing a given assistant message, as
+                vLLM does; without it, a model is trusted to write the pre-fill itself.
+        """
+        self.policy_id = model
+        self._client = client
+        self._continues_messages = continues_messages
+
+    async def complete(self, request: Request, params: SamplingParams) -> Completion:
+        """Return the next assistant message.
+
+        Raises:
+            BackendUnavailable: the server failed, refused or was not reached.
+        """
+        try:
+            answer = await self._client.chat.completions.create(**self._body(request, params))
+        except openai.BadRequestError as fault:
+            if any(code in str(fault) for code in _CONTEXT_CODES):
+                return Completion("", FinishReason.LENGTH, None, None)
+            raise self._unavailable(fault) from fault
+        except openai.OpenAIError as fault:
+            raise self._unavailable(fault) from fault
+        if not answer.choices:
+            raise self._unavailable("the answer holds no choice")
+        choice = answer.choices[0]
+        text = (choice.message.content or "").removeprefix(request.assistant_prefix)
+        is_cut = choice.finish_reason == "length"
+        if not is_cut:
+            text = _restore_stop(request.assistant_prefix + text, params.stop)
+            text = text.removeprefix(request.assistant_prefix)
+        text, is_stopped = cut_at_stop(text, params.stop)
+        reason = FinishReason.LENGTH if is_cut and not is_stopped else FinishReason.STOP
+        num_tokens = answer.usage.completion_tokens if answer.usage is not None else 0
+        return Completion(text, reason, None, None, num_tokens=num_tokens)
+
+    def expect(self, num_episodes: int) -> None:
+        """Need no announcement: the server forms its own batches."""
+
+    def done(self, episode_id: str) -> None:
+        """Need no announcement."""
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    def _body(self, request: Request, params: SamplingParams) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": self.policy_id,
+            "messages": [_encode(message) for message in request.messages],
+            "temperature": params.temperature,
+            "max_tokens": params.max_tokens,
+            "seed": params.seed,
+        }
+        if params.stop:
+            body["stop"] = list(params.stop)
+        if request.assistant_prefix and self._continues_messages:
+            body["messages"].append({"role": "assistant", "content": request.assistant_prefix})
+            body["extra_body"] = {"continue_final_message": True, "add_generation_prompt": False}
+        return body
+
+    def _unavailable(self, fault: object) -> BackendUnavailable:
+        return BackendUnavailable(
+            f"model server {self._client.base_url}, model {self.policy_id}",
+            str(fault),
+            "check that the server is up, and its address, key and model name",
+        )
+
+
+def build_openai(
+    model: str,
+    *,
+    base_url: str,
+    api_key: str,
+    timeout_s: float = 660.0,
+    num_retries: int = 2,
+    continues_messages: bool = False,
+) -> OpenAIPolicy:
+    """Return a policy for a server; nothing is contacted before the first turn."""
+    client = openai.AsyncOpenAI(
+        base_url=base_url, api_key=api_key, timeout=timeout_s, max_retries=num_retries
+    )
+    return OpenAIPolicy(model, client=client, continues_messages=continues_messages)
+
+
+def _encode(message: ChatMessage) -> dict[str, Any]:
+    if message.role is not Role.USER:
+        return {"role": message.role.value, "content": message.text}
+    return {"role": "user", "content": [_encode_part(part) for part in message.parts]}
+
+
+def _encode_part(part: str | Image.Image) -> dict[str, Any]:
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    uri = "data:image/png;base64," + base64.b64encode(encode_png(part)).decode()
+    return {"type": "image_url", "image_url": {"url": uri}}
+
+
+def _restore_stop(text: str, stop: Sequence[str]) -> str:
+    # Servers leave the stop string out. An open block at the end of a finished turn can only have
+    # been closed by it.
+    for mark in stop:
+        opening = mark.replace("</", "<")
+        if text.rfind(opening) > text.rfind(mark):
+            return text + mark
+    return text

@@ -1,0 +1,28 @@
+"""Is this answer right, and what is it worth? One answer for probe, selection, RL, evaluation."""
+
+from agentic_vlm.grading.extract import extract_answer
+from agentic_vlm.grading.judge import Judge, NoJudge, grade_with_judge
+from agentic_vlm.grading.reward import (
+    RewardParts,
+    RewardWeights,
+    accuracy_reward,
+    compute_reward,
+    format_reward,
+)
+from agentic_vlm.grading.rules import Gradable, Grade, grade_answer, guess_answer_type
+
+__all__ = [
+    "Gradable",
+    "Grade",
+    "Judge",
+    "NoJudge",
+    "RewardParts",
+    "RewardWeights",
+    "accuracy_reward",
+    "compute_reward",
+    "extract_answer",
+    "format_reward",
+    "grade_answer",
+    "grade_with_judge",
+    "guess_answer_type",
+]

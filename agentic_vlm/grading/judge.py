@@ -1,0 +1,56 @@
+"""Judge: decides what the rules leave open."""
+
+from typing import Protocol
+
+from agentic_vlm.grading.rules import Gradable, Grade, grade_answer
+from agentic_vlm.params import GradingParams
+from agentic_vlm.schema import AnswerType, Verdict
+
+# An answer in other words may still be right ("crimson" for "red"): no rule can tell.
+_OPEN_RULES = frozenset({AnswerType.TEXT.value, AnswerType.LIST.value})
+
+
+class Judge(Protocol):
+    """A grader that understands language."""
+
+    async def judge(self, question: str, *, answer: str, references: tuple[str, ...]) -> Verdict:
+        """Return the verdict; `ungraded` where the judge gives none.
+
+        Raises:
+            JudgeUnavailable: the judge failed, which is not the same as having no opinion.
+        """
+        ...
+
+
+class NoJudge:
+    """Decides nothing: open answers stay as the rules left them."""
+
+    async def judge(self, question: str, *, answer: str, references: tuple[str, ...]) -> Verdict:
+        """Return `ungraded`."""
+        return Verdict.UNGRADED
+
+
+async def grade_with_judge(
+    answer: str | None,
+    sample: Gradable,
+    *,
+    question: str,
+    judge: Judge,
+    params: GradingParams,
+) -> Grade:
+    """Grade by rules, and ask the judge where they doubt or where only words differ.
+
+    Raises:
+        JudgeUnavailable: the judge failed.
+    """
+    grade = grade_answer(answer, sample, params=params)
+    is_open = grade.verdict is Verdict.UNGRADED or (
+        grade.verdict is Verdict.INCORRECT and grade.rule in _OPEN_RULES
+    )
+    if answer is None or not is_open:
+        return grade
+    references = (sample.answer, *sample.aliases)
+    verdict = await judge.judge(question, answer=answer, references=references)
+    if verdict is Verdict.UNGRADED:
+        return grade
+    return Grade(verdict, "judge", f"the rule {grade.rule} left it open: {grade.reason}")

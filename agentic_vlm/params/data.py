@@ -1,0 +1,155 @@
+"""Sections of the stages that make training data."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from agentic_vlm.params.base import Section
+from agentic_vlm.params.parts import PositiveFloat, PositiveInt, ScriptedTeacher, Share, Teacher
+
+Count = Annotated[int, Field(ge=0)]
+Temperature = Annotated[float, Field(ge=0.0, le=2.0)]
+SourceName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+
+
+class FamilyCounts(Section):
+    """How many samples of each family."""
+
+    perception: Count
+    """Questions about plates with small print."""
+    reasoning: Count
+    """Questions about charts and receipts."""
+    search: Count
+    """Questions about emblems and their owners."""
+    integration: Count
+    """Crop, search and compute in one question."""
+    text: Count
+    """Arithmetic without a picture."""
+
+    @property
+    def total(self) -> int:
+        """Samples of all families."""
+        return self.perception + self.reasoning + self.search + self.integration + self.text
+
+
+def _counts(*values: int) -> FamilyCounts:
+    names = ("perception", "reasoning", "search", "integration", "text")
+    return FamilyCounts(**dict(zip(names, values, strict=True)))
+
+
+class WorldSource(Section):
+    """The generated pocket world. All values are ours."""
+
+    type: Literal["world"] = "world"
+    name: SourceName = "world"
+    """Name of the source, as in RawSample.source."""
+    seed: Count = 0
+    """Seed of the world; the base model was trained on the world of seed 0."""
+    num_train: FamilyCounts = _counts(160, 120, 120, 80, 40)
+    """Training samples per family."""
+    tool_share: Share = 0.6
+    """Share of training samples that are made to need a tool."""
+    suite: SourceName = "pocket"
+    """Name of the held-out suite that the world writes."""
+    num_eval_tool: FamilyCounts = _counts(40, 32, 32, 16, 8)
+    """Held-out questions per family that need a tool."""
+    num_eval_direct: FamilyCounts = _counts(16, 16, 16, 0, 8)
+    """Held-out questions per family that need none."""
+    num_entities: Annotated[int, Field(ge=40)] = 400
+    """Fictional entities with an emblem; those of the suite appear in no training sample."""
+    num_articles: Annotated[int, Field(ge=1)] = 3000
+    """Articles of the encyclopedia, entities included."""
+
+
+class JsonlSource(Section):
+    """A JSON Lines file with pictures beside it."""
+
+    type: Literal["jsonl"] = "jsonl"
+    name: SourceName
+    """Name of the source, as in RawSample.source."""
+    path: str = Field(min_length=1)
+    """The file, relative to the root of the project."""
+    images: str | None = None
+    """Folder of the pictures; absent for text-only sources."""
+    suite: SourceName | None = None
+    """Name of the held-out suite that the rows belong to; absent for training rows."""
+    family: Literal["perception", "reasoning", "search", "integration", "text"] = "reasoning"
+    """Family of rows that do not name their own."""
+
+
+Source = Annotated[WorldSource | JsonlSource, Field(discriminator="type")]
+
+
+class IngestParams(Section):
+    """Stage ingest: which sources are read."""
+
+    sources: tuple[Source, ...] = Field(default=(WorldSource(),), min_length=1)
+    """Sources in order; names must differ. Paper: about 20 public data sets."""
+
+
+class CurateParams(Section):
+    """Stage curate: what a usable sample is."""
+
+    max_image_pixels: PositiveInt = 16_000_000
+    """Largest picture that is kept, px. Ours."""
+    min_side_px: Annotated[int, Field(ge=28)] = 28
+    """Shortest side that is kept, px. Qwen2.5-VL: one merged patch is 28 px."""
+    near_duplicate_threshold: Share = 0.8
+    """Jaccard similarity of shingles from which two questions are near-equal. Ours."""
+    phash_distance: Annotated[int, Field(ge=0, le=64)] = 4
+    """Hamming distance of perceptual hashes up to which two pictures are the same. Ours."""
+    ngram: PositiveInt = 13
+    """Words that must agree for a text match with a suite. GPT-3, arXiv 2005.14165, section C."""
+
+
+class ProbeParams(Section):
+    """Stage probe: attempts of the base policy."""
+
+    num_attempts: PositiveInt = 8
+    """Attempts per sample and mode. Paper, section 3.2: 8."""
+    temperature: Temperature = 1.0
+    """Sampling temperature. Ours: as in RL."""
+    stop_early: bool = True
+    """Stop a sample's attempts once every rule in `decide` is settled. Paper: no."""
+    decide: tuple[Literal["difficulty", "tool_benefit"], ...] = ("difficulty", "tool_benefit")
+    """Rules of `allocate` that the attempts must settle."""
+
+
+class AllocateParams(Section):
+    """Stage allocate: which sample goes to which pool."""
+
+    max_direct_successes: Count = 2
+    """Keep samples with at most this many right direct attempts. Paper, section 3.2: 2 of 8."""
+    min_tool_successes: PositiveInt = 1
+    """From this many right attempts with tools on, a sample goes to the RL pool; else to the cold
+    start. Paper, section 3.2: 1 of 8."""
+    easy_share: Share = 0.25
+    """Share of the RL pool that is refilled with easier samples, so that RL can learn when not to
+    call. Deviation: paper 0."""
+    max_sft_samples: PositiveInt | None = None
+    """Cap of the cold-start pool; null for none."""
+    max_rl_samples: PositiveInt | None = None
+    """Cap of the RL pool; null for none."""
+
+
+class SynthesizeParams(Section):
+    """Stage synthesize: teacher trajectories."""
+
+    teacher: Teacher = ScriptedTeacher()
+    """Who acts."""
+    num_attempts: PositiveInt = 2
+    """Trajectories per sample. Ours."""
+
+
+class SelectSftParams(Section):
+    """Stage select_sft: which trajectories are taught."""
+
+    max_tokens: PositiveInt = 1152
+    """Longest trajectory, in tokens of the policy's context. Release: 32768."""
+    max_images: PositiveInt = 10
+    """Most pictures in one trajectory, the question's included. Release: 10."""
+    tool_free_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    """Share of the mixture that answers without a tool. Paper: long chain-of-thought data."""
+    tool_density: PositiveFloat = 1.0
+    """Largest number of calls over the number of steps of the reference solution, where that is
+    known; 1 keeps trajectories without superfluous calls, recoveries excepted. Ours."""

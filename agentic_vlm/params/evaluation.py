@@ -1,0 +1,35 @@
+"""Sections of the stages that score and report."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from agentic_vlm.params.base import Section
+from agentic_vlm.params.data import SourceName, Temperature
+from agentic_vlm.params.parts import PositiveInt
+
+Mode = Literal["direct", "agent"]
+
+
+def _pocket_modes() -> dict[str, tuple[Mode, ...]]:
+    return {"base": ("direct", "agent"), "sft": ("agent",), "rl": ("agent",)}
+
+
+class EvaluateParams(Section):
+    """Stage evaluate: checkpoint x suite."""
+
+    suites: tuple[SourceName, ...] = Field(default=("pocket",), min_length=1)
+    """Held-out suites, as named by the sources of `ingest`."""
+    temperature: Temperature = 0.0
+    """Sampling temperature; 0 is greedy. Release: 0."""
+    modes: dict[str, tuple[Mode, ...]] = Field(default_factory=_pocket_modes)
+    """Per model: without tools, with tools, or both."""
+    num_bootstrap: Annotated[int, Field(ge=100)] = 2000
+    """Resamples for the 95 % intervals. Ours."""
+
+
+class ReportParams(Section):
+    """Stage report: tables and figures."""
+
+    num_examples: PositiveInt = 12
+    """Trajectories that the report prints in full."""

@@ -1,0 +1,171 @@
+"""Sections that several stages share: model, image limits, agent loop, swappable parts."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from agentic_vlm.params.base import Section
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+PositiveInt = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0.0)]
+ToolName = Literal["python", "search", "image_search", "visit"]
+
+
+class ModelParams(Section):
+    """Which model is trained and in what precision."""
+
+    base: str = "models/base"
+    """Folder, or hub id, of the model to start from. Paper: Qwen/Qwen2.5-VL-7B-Instruct."""
+    revision: str = ""
+    """Commit of a hub model; empty for a folder."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Precision of weights. Paper: bfloat16; pocket: float32, the only fast one on a CPU."""
+    policy: Literal["in_process", "openai"] = "in_process"
+    """Who samples: this process, or an OpenAI-compatible server whose address is in the
+    environment. Paper: vLLM."""
+
+
+class VisionParams(Section):
+    """Limits of pictures, for the processor and for what tools may hand back."""
+
+    min_pixels: PositiveInt = 12_544
+    """The processor enlarges smaller pictures to at least this area, px. Qwen2.5-VL: 3136."""
+    max_pixels: PositiveInt = 50_176
+    """The processor shrinks larger pictures to at most this area, px (224 x 224: 64 vision tokens).
+    Qwen2.5-VL: 12845056; paper training data: up to 16384 vision tokens."""
+    min_side_px: PositiveInt = 28
+    """Shortest side that is accepted, px: one merged patch (14 px, merge 2)."""
+    max_side_px: PositiveInt = 8192
+    """Longest side that is accepted, px. Ours: bounds the memory of one picture."""
+    max_ratio: Annotated[float, Field(ge=1.0, le=200.0)] = 200.0
+    """Largest ratio of the sides. Qwen2-VL's processor refuses more than 200."""
+
+    @model_validator(mode="after")
+    def _limits_are_ordered(self) -> Self:
+        if self.min_pixels > self.max_pixels:
+            raise ValueError(f"min_pixels {self.min_pixels} exceeds max_pixels {self.max_pixels}")
+        if self.min_side_px > self.max_side_px:
+            raise ValueError(f"min_side_px {self.min_side_px} exceeds {self.max_side_px}")
+        return self
+
+
+class AgentParams(Section):
+    """The loop of an episode, the same in every phase."""
+
+    protocol: Literal["deepeyesv2", "deepeyesv2_plus"] = "deepeyesv2"
+    """Turn grammar. `deepeyesv2_plus` adds `image_search{image, box}` and `visit`."""
+    prompt: str = Field(default="pocket", pattern=r"^[a-z0-9_]+$")
+    """Which system prompt: `<prompt>_system.md`. Paper: deepeyesv2."""
+    parity: Literal["fixed", "release"] = "fixed"
+    """`release` restores the released behaviour where ours differs."""
+    tools: tuple[ToolName, ...] = Field(default=("python", "search", "image_search"), min_length=1)
+    """What a turn may call. Paper: python, search, image_search."""
+    max_turns: PositiveInt = 7
+    """Assistant turns of an episode. Paper: 9."""
+    max_turn_tokens: PositiveInt = 96
+    """Tokens that the policy may write in one turn. Paper: 8192."""
+    max_context_tokens: PositiveInt = 1152
+    """Tokens of prompt, turns and observations together. Release: 32768."""
+    tool_deadline_s: PositiveFloat = 30.0
+    """Wall-clock seconds after which a tool call counts as failed infrastructure. Ours."""
+    max_concurrent: PositiveInt = 64
+    """Episodes that run at the same time."""
+    deterministic: bool = True
+    """Batches form from episode ids, never from arrival. Off for servers."""
+    max_infrastructure_retries: Annotated[int, Field(ge=0)] = 2
+    """New tries of an episode that sandbox, search or backend failed. Ours."""
+
+    @model_validator(mode="after")
+    def _turn_fits_context(self) -> Self:
+        if self.max_turn_tokens >= self.max_context_tokens:
+            raise ValueError(
+                f"max_turn_tokens {self.max_turn_tokens} must be below max_context_tokens "
+                f"{self.max_context_tokens}"
+            )
+        return self
+
+
+class SandboxParams(Section):
+    """Who runs model-written code, and within which limits."""
+
+    type: Literal["process", "fake"] = "process"
+    """`process`: a kernel in a resource-limited subprocess; `fake`: answers from a table."""
+    cell_cpu_s: PositiveFloat = 5.0
+    """CPU seconds of one cell; this ends a cell, so that results do not depend on load. Ours."""
+    cell_wall_s: PositiveFloat = 10.0
+    """Wall-clock seconds of one cell: the safety net for sleeping code. Release: 10."""
+    session_cpu_s: PositiveFloat = 60.0
+    """CPU seconds of all cells of an episode. Ours."""
+    memory_mb: PositiveInt = 1024
+    """Address space of a kernel, MiB. Ours."""
+    file_mb: PositiveInt = 64
+    """Largest file that a cell may write, MiB. Ours."""
+    max_output_chars: PositiveInt = 1200
+    """Characters of standard output that are kept. Release: no limit."""
+    max_value_chars: PositiveInt = 600
+    """Characters of the last expression that are kept. Ours."""
+    max_images_per_cell: PositiveInt = 4
+    """Pictures that one cell may hand back. Ours."""
+    max_image_pixels: PositiveInt = 16_000_000
+    """Largest picture that a cell may hand back, px. Ours."""
+    num_spares: Annotated[int, Field(ge=0)] = 2
+    """Kernels kept warm for the next episodes."""
+
+
+class SearchParams(Section):
+    """Who answers a query."""
+
+    type: Literal["local", "fake"] = "local"
+    """`local`: the corpus of stage ingest; `fake`: answers from a table."""
+    num_text_hits: PositiveInt = 5
+    """Text hits per query. Paper: 5."""
+    num_image_hits: PositiveInt = 2
+    """Picture hits per query. Paper: 5."""
+    max_snippet_chars: PositiveInt = 160
+    """Characters of one text hit. Ours: fits the pocket context."""
+    max_phash_distance: Annotated[int, Field(ge=0, le=64)] = 14
+    """Largest Hamming distance of perceptual hashes that counts as the same picture. Ours."""
+
+
+class GradingParams(Section):
+    """How an answer is compared with the reference."""
+
+    judge: Literal["none", "openai"] = "none"
+    """Who decides what the rules cannot. Paper: Qwen2.5-72B behind an OpenAI-compatible server."""
+    judge_model: str = ""
+    """Name of the judge at its server; empty without a judge."""
+    math_timeout_s: PositiveFloat = 1.0
+    """Seconds for one symbolic comparison; past it the answer is ungraded. Ours."""
+    float_tolerance: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.01
+    """Relative tolerance of decimal answers. Ours."""
+
+    @model_validator(mode="after")
+    def _judge_has_a_name(self) -> Self:
+        if (self.judge == "none") != (self.judge_model == ""):
+            raise ValueError("judge and judge_model go together: give both, or none and ''")
+        return self
+
+
+class ScriptedTeacher(Section):
+    """Acts from the reference solutions of the world, through the real loop and tools."""
+
+    type: Literal["scripted"] = "scripted"
+    mistake_rate: Share = 0.15
+    """Share of trajectories with a mistake that stays; selection must remove them. Ours."""
+    recovery_rate: Share = 0.2
+    """Share with a mistake that is noticed and repaired. Ours, from the pocket measurements:
+    a policy that has seen only good crops babbles after a bad one."""
+
+
+class OpenAITeacher(Section):
+    """A strong model behind an OpenAI-compatible server."""
+
+    type: Literal["openai"] = "openai"
+    model: str = Field(min_length=1)
+    """Name at the server. Paper: GPT-4o, Gemini 2.5 Pro, Claude Sonnet 4."""
+    temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 1.0
+    """Sampling temperature. Ours."""
+
+
+Teacher = Annotated[ScriptedTeacher | OpenAITeacher, Field(discriminator="type")]

@@ -1,0 +1,99 @@
+"""Sections of the stages that train."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from agentic_vlm.params.base import Section
+from agentic_vlm.params.data import Temperature
+from agentic_vlm.params.parts import PositiveFloat, PositiveInt, Share
+
+
+class BuildBaseParams(Section):
+    """Stage build_base: the pocket base model, from pixels. Values are ours, measured."""
+
+    num_samples: PositiveInt = 60_000
+    """Pictures seen, several questions each."""
+    batch_size: PositiveInt = 64
+    """Pictures per step."""
+    learning_rate: PositiveFloat = 2e-3
+    """Peak learning rate of AdamW."""
+    threads: PositiveInt = 2
+    """Torch threads; part of the result, since sums depend on it."""
+
+
+class TrainSftParams(Section):
+    """Stage train_sft: the cold start."""
+
+    learning_rate: PositiveFloat = 1e-3
+    """Peak learning rate of AdamW, cosine. Paper: 1e-5; pocket: a model of 2 M parameters."""
+    batch_size: PositiveInt = 32
+    """Trajectories per step. Paper: 128."""
+    num_steps: PositiveInt = 150
+    """Optimiser steps. Paper: 3 epochs."""
+    warmup_share: Share = 0.1
+    """Share of the steps with rising learning rate. Release: 0.1."""
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
+    """Weight decay. Release: 0."""
+    freeze_vision: bool = True
+    """Keep vision tower and projector fixed. Release: both frozen."""
+    max_tokens: PositiveInt = 1152
+    """Longest trajectory, tokens; longer ones are an error, never cut. Release: 32768."""
+    save_every: PositiveInt = 50
+    """Steps between resumable checkpoints."""
+
+
+class TrainRlParams(Section):
+    """Stage train_rl: GRPO with tools in the loop."""
+
+    method: Literal["grpo", "rejection"] = "grpo"
+    """`rejection`: SFT on the right rollouts, a baseline. Paper: GRPO."""
+    num_steps: PositiveInt = 40
+    """Sampling steps. Paper: about 60 (author, issue 1)."""
+    prompts_per_step: PositiveInt = 24
+    """Groups per step. Paper: 256."""
+    group_size: Annotated[int, Field(ge=2)] = 8
+    """Rollouts per prompt. Paper: 16."""
+    min_group: Annotated[int, Field(ge=2)] = 2
+    """Fewest graded rollouts from which a group has an advantage. Ours."""
+    num_minibatches: PositiveInt = 1
+    """Optimiser updates per step. Release: 8."""
+    learning_rate: PositiveFloat = 1e-4
+    """Constant learning rate of AdamW. Paper: 1e-6; pocket: a model of 2 M parameters."""
+    loss: Literal["dapo", "grpo", "dr_grpo"] = "dapo"
+    """How token losses are averaged. Release: token mean, `dapo` in TRL."""
+    scale_rewards: Literal["group", "none"] = "group"
+    """Divide advantages by the spread of the group (GRPO), or not (Dr. GRPO, arXiv 2503.20783)."""
+    clip_low: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
+    """Lower clip of the probability ratio. Paper, section 4.1: 0.2."""
+    clip_high: PositiveFloat = 0.3
+    """Upper clip of the probability ratio. Paper, section 4.1: 0.3."""
+    kl: Annotated[float, Field(ge=0.0)] = 0.0
+    """Weight of the KL term. Paper, section 4.1: 0."""
+    temperature: Temperature = 1.0
+    """Sampling temperature. Release: 1."""
+    accuracy_weight: Share = 0.8
+    """Weight of accuracy in the reward. Paper, section 3.4: 0.8."""
+    format_weight: Share = 0.2
+    """Weight of form in the reward. Paper, section 3.4: 0.2."""
+    search_penalty: Share = 0.1
+    """Share of accuracy lost once a search call occurs, search family only. Release: 0.1."""
+    max_answer_chars: PositiveInt = 300
+    """Answers of this length or more earn nothing in perception and search. Release: 300."""
+    efficiency_weight: Annotated[float, Field(ge=0.0)] = 0.0
+    """Weight of the reward for few calls. Off; paper: none."""
+    tool_bonus: Annotated[float, Field(ge=0.0)] = 0.0
+    """Bonus for a right answer with a tool. Off; DeepEyes v1: 1.2."""
+    save_every: PositiveInt = 10
+    """Steps between resumable checkpoints."""
+
+    @model_validator(mode="after")
+    def _groups_can_fill(self) -> Self:
+        if self.min_group > self.group_size:
+            raise ValueError(f"min_group {self.min_group} exceeds group_size {self.group_size}")
+        if self.prompts_per_step % self.num_minibatches:
+            raise ValueError(
+                f"prompts_per_step {self.prompts_per_step} is no multiple of num_minibatches "
+                f"{self.num_minibatches}"
+            )
+        return self

@@ -1,0 +1,141 @@
+"""The host's end of a session's socket: every byte that comes from it is checked, none trusted."""
+
+import asyncio
+import json
+import re
+import socket
+from collections.abc import Sequence
+
+from PIL import Image
+
+from agentic_vlm.sandbox.base import CellResult, CellStatus
+from agentic_vlm.sandbox.limits import Limits
+from agentic_vlm.sandbox.output import cut_middle
+from agentic_vlm.sandbox.wire import LENGTH
+
+_MARK_CHARS = 64
+_MAX_ESCAPED_CHAR = 12
+_NOT_TEXT = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1f\x7f]"
+)
+
+
+class BadFrameError(Exception):
+    """A session sent something that a kernel never sends, or hung up."""
+
+
+def clean_text(text: str) -> str:
+    r"""Return the text without terminal escapes, control characters and lone surrogates.
+
+    >>> clean_text("\x1b[31mred\x1b[0m\x00 done\r\n")
+    'red done\n'
+    """
+    return _NOT_TEXT.sub("", text).encode("utf-8", "replace").decode("utf-8")
+
+
+async def receive_exactly(channel: socket.socket, num_bytes: int) -> bytearray:
+    """Read so many bytes.
+
+    Raises:
+        BadFrameError: the session is gone.
+    """
+    loop = asyncio.get_running_loop()
+    buffer = bytearray(num_bytes)
+    view = memoryview(buffer)
+    while view:
+        try:
+            num_read = await loop.sock_recv_into(channel, view)
+        except OSError as error:
+            raise BadFrameError(str(error)) from error
+        if num_read == 0:
+            raise BadFrameError("connection ended")
+        view = view[num_read:]
+    return buffer
+
+
+async def receive_answer(channel: socket.socket, limits: Limits, *, number: int) -> CellResult:
+    """Read the answer to request `number`.
+
+    Raises:
+        BadFrameError: it is malformed or over a limit, or the session is gone.
+    """
+    max_chars = 2 * limits.max_output_chars + limits.max_value_chars
+    (num_bytes,) = LENGTH.unpack(await receive_exactly(channel, LENGTH.size))
+    if num_bytes > 65_536 + _MAX_ESCAPED_CHAR * max_chars:
+        raise BadFrameError(f"header of {num_bytes} bytes")
+    try:
+        header = json.loads(await receive_exactly(channel, num_bytes))
+        return await _read_result(channel, header, limits, number)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise BadFrameError(f"malformed answer: {error}") from error
+
+
+async def _read_result(
+    channel: socket.socket, header: dict[str, object], limits: Limits, number: int
+) -> CellResult:
+    if header["id"] != number:
+        raise BadFrameError("answer to another request")
+    status = CellStatus(str(header["status"]))
+    if status is CellStatus.CRASHED:
+        raise BadFrameError("a kernel that answers has not crashed")
+    texts = {
+        name: _text(header[name], max_chars)
+        for name, max_chars in (
+            ("stdout", limits.max_output_chars),
+            ("stderr", limits.max_output_chars),
+            ("value", limits.max_value_chars),
+            ("error_class", 200),
+        )
+    }
+    images = [
+        Image.frombytes("RGB", size, await receive_exactly(channel, 3 * size[0] * size[1]))
+        for size in _sizes(header["sizes"], limits)
+    ]
+    return CellResult(
+        status,
+        images=tuple(images),
+        num_dropped_chars=_count(header["num_dropped_chars"]),
+        num_dropped_images=_count(header["num_dropped_images"]),
+        cpu_s=max(0.0, float(str(header["cpu_s"]))),
+        **texts,
+    )
+
+
+def _sizes(claimed: object, limits: Limits) -> list[tuple[int, int]]:
+    if not isinstance(claimed, list) or len(claimed) > limits.max_images_per_cell:
+        raise BadFrameError("too many pictures")
+    sizes = []
+    for pair in claimed:
+        width, height = (_count(side) for side in pair)
+        if not 0 < width * height <= limits.max_image_pixels:
+            raise BadFrameError(f"picture of {width} x {height} pixels")
+        sizes.append((width, height))
+    return sizes
+
+
+def _count(claimed: object) -> int:
+    if not isinstance(claimed, int) or isinstance(claimed, bool) or claimed < 0:
+        raise BadFrameError(f"no count: {claimed!r}")
+    return claimed
+
+
+def _text(claimed: object, max_chars: int) -> str:
+    if not isinstance(claimed, str):
+        raise BadFrameError("no text")
+    # A kernel has cut the text already; this bounds a forged one.
+    return cut_middle(clean_text(claimed), max_chars=max_chars + _MARK_CHARS)[0]
+
+
+async def send_opening(channel: socket.socket, frame: bytes, images: Sequence[Image.Image]) -> None:
+    """Send the opening header and the pixels of the pictures.
+
+    Raises:
+        BadFrameError: the session is gone.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        await loop.sock_sendall(channel, frame)
+        for image in images:
+            await loop.sock_sendall(channel, image.tobytes())
+    except OSError as error:
+        raise BadFrameError(str(error)) from error

@@ -1,0 +1,85 @@
+"""The loop of a session process: pictures in, then one cell after another."""
+
+import os
+import random
+import resource
+import socket
+import sys
+import types
+
+import numpy as np
+from PIL import Image
+
+from agentic_vlm.sandbox.cell import Notebook
+from agentic_vlm.sandbox.limits import Limits
+from agentic_vlm.sandbox.wire import encode_frame, receive_exactly, receive_frame
+
+_MB = 1 << 20
+# PIL keeps an RGB picture in four bytes per pixel; the copy that came over the wire has three.
+_BYTES_PER_INPUT_PIXEL = 8
+
+
+def serve(channel: socket.socket, *, base_bytes: int, has_own_processes: bool) -> None:
+    """Answer until the host hangs up. Does not return before that.
+
+    Args:
+        channel: the only connection of this process.
+        base_bytes: address space in use before the session.
+        has_own_processes: whether threads are counted for this session alone.
+    """
+    opening = receive_frame(channel)
+    limits = Limits(**opening["limits"])  # type: ignore[arg-type]  # sent by our own host
+    # A real module, because pickle and dataclasses look a class up by the name of its module.
+    module = types.ModuleType("__main__")
+    sys.modules["__main__"] = module
+    namespace = module.__dict__
+    num_pixels = 0
+    for index, (width, height) in enumerate(opening["sizes"], start=1):  # type: ignore[arg-type, var-annotated]  # same
+        pixels = receive_exactly(channel, width * height * 3)
+        namespace[f"image_{index}"] = Image.frombytes("RGB", (width, height), pixels)
+        num_pixels += width * height
+    seed = int(str(opening["seed"]))
+    random.seed(seed)
+    np.random.seed(seed % (1 << 32))
+    _limit_resources(
+        limits,
+        memory_bytes=base_bytes + num_pixels * _BYTES_PER_INPUT_PIXEL + limits.memory_mb * _MB,
+        has_own_processes=has_own_processes,
+    )
+    notebook = Notebook(limits, namespace)
+    while True:
+        request = receive_frame(channel)
+        answer = notebook.run(str(request["code"]))
+        images = notebook.gallery.images
+        answer["id"] = request["id"]
+        answer["sizes"] = [list(image.size) for image in images]
+        channel.sendall(encode_frame(answer, max_bytes=1 << 30))
+        for image in images:
+            channel.sendall(image.tobytes())
+        notebook.gallery.clear()
+
+
+def run(channel: socket.socket, *, base_bytes: int, has_own_processes: bool) -> None:
+    """Serve, then end the process without running anything that model code left behind."""
+    try:
+        serve(channel, base_bytes=base_bytes, has_own_processes=has_own_processes)
+    except (EOFError, OSError, MemoryError):
+        pass
+    finally:
+        os._exit(0)
+
+
+def _limit_resources(limits: Limits, *, memory_bytes: int, has_own_processes: bool) -> None:
+    wanted = {
+        resource.RLIMIT_AS: memory_bytes,
+        resource.RLIMIT_FSIZE: limits.file_mb * _MB,
+        resource.RLIMIT_NOFILE: 64,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_MEMLOCK: 0,
+    }
+    if has_own_processes:
+        wanted[resource.RLIMIT_NPROC] = 64
+    for kind, value in wanted.items():
+        _, hard = resource.getrlimit(kind)
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (value, value))

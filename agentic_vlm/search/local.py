@@ -1,0 +1,176 @@
+"""LocalSearch: BM25 over articles and a gallery of pictures, in this process, without a network."""
+
+import asyncio
+import tempfile
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import pyarrow as pa  # type: ignore[import-untyped]  # ships no types
+import pyarrow.parquet as pq  # type: ignore[import-untyped]  # ships no types
+import tantivy
+from PIL import Image
+
+from agentic_vlm.errors import SearchUnavailable
+from agentic_vlm.search.base import ImageHit, TextHit
+from agentic_vlm.search.build import IMAGES_FOLDER, INDEX_FOLDER, MANIFEST, check_manifest
+from agentic_vlm.search.pictures import Gallery, picture_signature
+from agentic_vlm.search.text import (
+    TOKENIZER,
+    build_analyzer,
+    build_query,
+    make_snippet,
+    query_words,
+    word_weight,
+)
+
+_NUM_THREADS = 2
+# Equal scores at the cut would otherwise be decided before they are sorted by article id.
+_NUM_EXTRA_HITS = 32
+_FIX = "rerun the stage that wrote the corpus, or `dvc checkout` the folder"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Engine:
+    index: tantivy.Index
+    searcher: tantivy.Searcher
+    analyzer: tantivy.TextAnalyzer
+    gallery: Gallery
+    titles: list[str]
+    links: list[str]
+    pngs: pa.ChunkedArray
+
+
+class LocalSearch:
+    """Answers from a corpus folder. Opens it at the first search; searches run in threads."""
+
+    def __init__(self, corpus: Path, *, max_snippet_chars: int, max_distance: int) -> None:
+        """Keep the settings; nothing is opened.
+
+        Args:
+            corpus: folder that `build_index` wrote.
+            max_snippet_chars: most characters of a snippet.
+            max_distance: most bits of 64 by which a similar picture may differ.
+        """
+        self._corpus = corpus
+        self._max_snippet_chars = max_snippet_chars
+        self._max_distance = max_distance
+        self._lock = threading.Lock()
+        self._engine: _Engine | None = None
+        self._threads = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="search")
+        self._is_closed = False
+
+    async def search_text(self, query: str, *, num_hits: int) -> list[TextHit]:
+        """Return the best pages by BM25; words of the title count double."""
+        return await self._run(lambda engine: self._find_text(engine, query, num_hits))
+
+    async def search_image(self, image: Image.Image, *, num_hits: int) -> list[ImageHit]:
+        """Return the pages with the most similar pictures; none where nothing is similar."""
+        return await self._run(lambda engine: self._find_image(engine, image, num_hits))
+
+    async def close(self) -> None:
+        """Stop the threads and drop the index."""
+        self._is_closed = True
+        self._engine = None
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _run(self, find: Callable[[_Engine], T]) -> T:
+        if self._is_closed:
+            fix = "build another provider; a closed one stays closed"
+            raise SearchUnavailable(f"search in {self._corpus}", "it is closed", fix)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, lambda: find(self._open()))
+
+    def _open(self) -> _Engine:
+        with self._lock:
+            if self._engine is None:
+                self._engine = _open_engine(self._corpus)
+            return self._engine
+
+    def _find_text(self, engine: _Engine, query: str, num_hits: int) -> list[TextHit]:
+        words = query_words(engine.analyzer, query)
+        if not words or num_hits <= 0:
+            return []
+        searcher = engine.searcher
+        try:
+            found = searcher.search(
+                build_query(engine.index.schema, words), num_hits + _NUM_EXTRA_HITS, count=False
+            )
+            ranked = [(-score, searcher.doc(address)) for score, address in found.hits]
+            counts = {word: searcher.doc_freq("text", word) for word in words}
+        except (ValueError, OSError) as error:
+            raise _broken(self._corpus / INDEX_FOLDER, error) from error
+        ranked.sort(key=lambda pair: (pair[0], pair[1]["rank"][0]))
+        weights = {word: word_weight(count, searcher.num_docs) for word, count in counts.items()}
+        return [self._text_hit(engine, document, weights) for _, document in ranked[:num_hits]]
+
+    def _text_hit(
+        self, engine: _Engine, document: tantivy.Document, weights: dict[str, float]
+    ) -> TextHit:
+        snippet = make_snippet(
+            engine.analyzer,
+            document["text"][0],
+            weights=weights,
+            max_chars=self._max_snippet_chars,
+        )
+        return TextHit(
+            title=document["title"][0],
+            link=document["link"][0],
+            snippet=snippet,
+            date=document["date"][0],
+        )
+
+    def _find_image(self, engine: _Engine, image: Image.Image, num_hits: int) -> list[ImageHit]:
+        near = engine.gallery.nearest(
+            picture_signature(image), max_distance=self._max_distance, num=num_hits
+        )
+        return [
+            ImageHit(
+                title=engine.titles[row], link=engine.links[row], thumbnail=engine.pngs[row].as_py()
+            )
+            for row, _ in near
+        ]
+
+
+def _broken(place: Path, error: Exception) -> SearchUnavailable:
+    # The engine's own messages run over many lines.
+    what = " ".join(str(error).split())[:200] or type(error).__name__
+    return SearchUnavailable(str(place), what, _FIX)
+
+
+def _open_engine(corpus: Path) -> _Engine:
+    folder = corpus / INDEX_FOLDER
+    try:
+        check_manifest(folder)
+        index = _open_index(folder)
+        searcher = index.searcher()
+    except (ValueError, OSError) as error:
+        raise _broken(folder, error) from error
+    folder = corpus / IMAGES_FOLDER
+    try:
+        table = pq.read_table(folder, page_checksum_verification=True)
+        gallery = Gallery(table["phash"].to_pylist())
+        titles, links = table["title"].to_pylist(), table["link"].to_pylist()
+    except (ValueError, OSError, KeyError) as error:
+        raise _broken(folder, error) from error
+    return _Engine(index, searcher, build_analyzer(), gallery, titles, links, table["png"])
+
+
+def _open_index(folder: Path) -> tantivy.Index:
+    # Opening an index writes a lock file beside it and watches its folder. The corpus is tracked
+    # by content and may be read-only, so the engine gets links to the files in a folder of its own;
+    # they are mapped into memory and the folder is not needed any more.
+    with tempfile.TemporaryDirectory(prefix="search-") as scratch:
+        for path in folder.iterdir():
+            if path.name != MANIFEST and not path.name.startswith("."):
+                Path(scratch, path.name).symlink_to(path.resolve())
+        index = tantivy.Index.open(scratch)
+        index.config_reader(reload_policy="manual")
+        index.reload()
+        index.register_tokenizer(TOKENIZER, build_analyzer())
+    return index

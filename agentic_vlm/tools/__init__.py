@@ -1,0 +1,1 @@
+"""What the model may call, and the texts that it gets back."""

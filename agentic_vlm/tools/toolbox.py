@@ -1,0 +1,128 @@
+"""The tools of an episode, each call with a deadline."""
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+from PIL import Image
+
+from agentic_vlm.errors import InfrastructureError, SandboxUnavailable, SearchUnavailable
+from agentic_vlm.params import AgentParams, SearchParams, VisionParams
+from agentic_vlm.sandbox.base import Sandbox
+from agentic_vlm.schema import ObservationStatus, ToolCall
+from agentic_vlm.search.base import SearchProvider
+from agentic_vlm.tools.base import Tool, ToolResult, refusal
+from agentic_vlm.tools.image_search import ImageSearchTool
+from agentic_vlm.tools.observe import Style
+from agentic_vlm.tools.python import PythonTool
+from agentic_vlm.tools.text_search import TextSearchTool
+
+
+@dataclass(frozen=True, slots=True)
+class Toolkit:
+    """What the tools of all episodes share; `Toolbox.for_episode` makes one episode's tools."""
+
+    agent: AgentParams
+    """Which tools there are, and their deadline."""
+    vision: VisionParams
+    """Limits of pictures that tools hand back."""
+    search: SearchParams
+    """How many hits are shown."""
+    sandbox: Sandbox
+    """Runs code."""
+    provider: SearchProvider
+    """Answers queries."""
+    style: Style = "compact"
+    """Layout of observations."""
+
+
+class Toolbox:
+    """Answers the calls of one episode; unknown names too."""
+
+    def __init__(self, tools: Sequence[Tool], *, deadline_s: float) -> None:
+        """Keep the tools; each call may take `deadline_s` wall-clock seconds."""
+        self._tools = {tool.name: tool for tool in tools}
+        self._deadline_s = deadline_s
+
+    @classmethod
+    def for_episode(cls, kit: Toolkit, *, images: Sequence[Image.Image], seed: int) -> Self:
+        """Make the tools of one episode; nothing is opened before the first call."""
+        tools = [_make(name, kit, images, seed) for name in kit.agent.tools]
+        return cls(tools, deadline_s=kit.agent.tool_deadline_s)
+
+    async def run(self, call: ToolCall) -> ToolResult:
+        """Carry out a call; every fault of the model's making is a result.
+
+        Raises:
+            SandboxUnavailable: the sandbox failed or did not answer within the deadline.
+            SearchUnavailable: the search engine failed or did not answer within the deadline.
+        """
+        started = time.perf_counter()
+        if not call.tool:
+            result = _malformed(call.arguments_json)
+        elif call.tool not in self._tools:
+            names = ", ".join(name for name in self._tools if name != "python") or "none"
+            reason = f"Invalid tool call name: {call.tool}; there is {names}"
+            result = refusal(reason, error_class="UnknownTool")
+        else:
+            result = await self._run_in_time(call)
+        return replace(result, latency_s=time.perf_counter() - started)
+
+    async def close(self) -> None:
+        """Release what the tools hold; closing twice is fine."""
+        for tool in self._tools.values():
+            await tool.close()
+
+    async def _run_in_time(self, call: ToolCall) -> ToolResult:
+        try:
+            return await asyncio.wait_for(self._tools[call.tool].run(call), self._deadline_s)
+        except TimeoutError as fault:
+            raise _late(call.tool, self._deadline_s) from fault
+
+
+def _make(name: str, kit: Toolkit, images: Sequence[Image.Image], seed: int) -> Tool:
+    match name:
+        case "python":
+            return PythonTool(
+                kit.sandbox, images=images, seed=seed, vision=kit.vision, style=kit.style
+            )
+        case "search":
+            return TextSearchTool(kit.provider, num_hits=kit.search.num_text_hits, style=kit.style)
+        case "image_search":
+            return ImageSearchTool(
+                kit.provider,
+                images=images,
+                num_hits=kit.search.num_image_hits,
+                vision=kit.vision,
+                style=kit.style,
+                has_regions=kit.agent.protocol == "deepeyesv2_plus",
+            )
+        case _:
+            raise ValueError(f"agent.tools: there is no tool {name}")
+
+
+def _late(tool: str, deadline_s: float) -> InfrastructureError:
+    error = SandboxUnavailable if tool == "python" else SearchUnavailable
+    return error(
+        f"tool {tool}",
+        f"no answer within {deadline_s:g} s",
+        "look at the load of the machine, or raise agent.tool_deadline_s",
+    )
+
+
+def _malformed(body: str) -> ToolResult:
+    fault = "it needs a JSON object with a 'name'"
+    try:
+        json.loads(body)
+    except ValueError as error:
+        fault = str(error)
+    except RecursionError:
+        fault = "nested too deeply"
+    return refusal(
+        f"Invalid tool call format: {fault}",
+        error_class="MalformedCall",
+        status=ObservationStatus.MALFORMED,
+    )
