@@ -1,6 +1,7 @@
 """The prompts: what the model is told before its first turn. Their texts are files in `prompts/`.
 
-A line that begins with the name of a tool in double braces is kept where that tool is offered.
+A line that begins with names of tools in double braces, such as `{{search|image_search}}`, is kept
+where one of them is offered.
 """
 
 import re
@@ -12,7 +13,7 @@ from typing import NamedTuple, Protocol
 from agentic_vlm.schema import ProbeMode
 from agentic_vlm.tools.neutralise import IMAGE_MARK, neutralise
 
-_FOR_TOOL = re.compile(r"\{\{(python|search|image_search)\}\}(.*)", re.DOTALL)
+_FOR_TOOL = re.compile(r"\{\{((?:\|?(?:python|search|image_search))+)\}\}(.*)")
 
 
 class PromptChoice(Protocol):
@@ -70,6 +71,6 @@ def _lines(name: str, tools: tuple[str, ...]) -> str:
         match = _FOR_TOOL.fullmatch(line)
         if match is None:
             kept.append(line)
-        elif match[1] in tools:
+        elif set(match[1].split("|")) & set(tools):
             kept.append(match[2])
     return "\n".join(kept).strip()

@@ -1,7 +1,7 @@
 """Any OpenAI-compatible server: vLLM, `transformers serve`, or a hosted model."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import openai
@@ -60,8 +60,7 @@ class OpenAIPolicy:
         text = (choice.message.content or "").removeprefix(request.assistant_prefix)
         is_cut = choice.finish_reason == "length"
         if not is_cut:
-            text = _restore_stop(request.assistant_prefix + text, params.stop)
-            text = text.removeprefix(request.assistant_prefix)
+            text += _lost_stop(text, params.stop, told=choice.model_extra or {})
         text, is_stopped = cut_at_stop(text, params.stop)
         reason = FinishReason.LENGTH if is_cut and not is_stopped else FinishReason.STOP
         num_tokens = answer.usage.completion_tokens if answer.usage is not None else 0
@@ -129,11 +128,14 @@ def _encode_part(part: str | Image.Image) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": uri}}
 
 
-def _restore_stop(text: str, stop: Sequence[str]) -> str:
-    # Servers leave the stop string out. An open block at the end of a finished turn can only have
-    # been closed by it.
+def _lost_stop(text: str, stop: Sequence[str], *, told: Mapping[str, object]) -> str:
+    # Servers leave the stop string out. vLLM tells which one it was; of others, a block that is
+    # open at the end of a finished turn can only have been closed by it.
+    if "stop_reason" in told:
+        reason = told["stop_reason"]
+        return reason if isinstance(reason, str) and reason in stop else ""
     for mark in stop:
-        opening = mark.replace("</", "<")
-        if text.rfind(opening) > text.rfind(mark):
-            return text + mark
-    return text
+        opened = text.rfind(mark.replace("</", "<"))
+        if opened > max(text.rfind(mark), text.rfind("</answer>")):
+            return mark
+    return ""

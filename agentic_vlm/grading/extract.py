@@ -1,6 +1,6 @@
 """The final answer of a text that a model wrote."""
 
-_ACTION_TAGS = ("<answer>", "<code>", "<tool_call>")
+_ACTION_TAGS = ("<answer>", "</answer>", "<code>", "<tool_call>")
 
 
 def extract_answer(text: str, *, allow_plain: bool = True) -> str | None:
@@ -22,12 +22,13 @@ def extract_answer(text: str, *, allow_plain: bool = True) -> str | None:
     True
     """
     reply = text.rpartition("</think>")[2]
-    end = len(reply)
-    while (end := reply.rfind("</answer>", 0, end)) >= 0:
-        start = reply.rfind("<answer>", 0, end)
-        answer = reply[start + len("<answer>") : end].strip() if start >= 0 else ""
+    limit = len(reply)
+    while (start := reply.rfind("<answer>", 0, limit)) >= 0:
+        end = reply.find("</answer>", start, limit)
+        answer = reply[start + len("<answer>") : end].strip() if end >= 0 else ""
         if answer:
             return answer
+        limit = start
     if not allow_plain or "<think>" in reply or any(tag in reply for tag in _ACTION_TAGS):
         return None
     reply = reply.strip()

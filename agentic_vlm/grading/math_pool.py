@@ -9,23 +9,39 @@ import sys
 import threading
 import time
 from functools import cache
+from pathlib import Path
+
+from agentic_vlm.errors import JudgeUnavailable
 
 _START_TIMEOUT_S = 120.0
 _NUM_WORKERS = 2
 
 
 class _Worker:
-    """One process; dead after the first comparison that does not come back."""
+    """One process; dead after the first comparison that does not come back.
+
+    Raises:
+        JudgeUnavailable: the process does not start.
+    """
 
     def __init__(self) -> None:
         self._buffer = b""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "agentic_vlm.grading.math_worker"],
+            # By path, so that it starts in any folder; -P keeps this package's modules from
+            # hiding standard ones.
+            [sys.executable, "-P", str(Path(__file__).with_name("math_worker.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
-        self.is_alive = self._read_line(_START_TIMEOUT_S) is not None
+        self.is_alive = True
+        if self._read_line(_START_TIMEOUT_S) is None:
+            self.close()
+            raise JudgeUnavailable(
+                "grading, mathematics",
+                "the process for symbolic comparison does not start",
+                "see what `python -m agentic_vlm.grading.math_worker < /dev/null` says",
+            )
 
     def ask(self, reference: str, answer: str, timeout_s: float) -> bool | None:
         """Return the reply; None where there is none in time, and then the process is gone."""
@@ -81,12 +97,16 @@ class MathPool:
         self._idle: list[_Worker] = []
 
     def is_equal(self, reference: str, answer: str, *, timeout_s: float) -> bool | None:
-        """Return whether two expressions are equal; None where that is not known in time."""
+        """Return whether two expressions are equal; None where that is not known in time.
+
+        Raises:
+            JudgeUnavailable: no process for the comparison can be started.
+        """
         with self._slots:
             with self._lock:
                 worker = self._idle.pop() if self._idle else None
             worker = worker or _Worker()
-            reply = worker.ask(reference, answer, timeout_s) if worker.is_alive else None
+            reply = worker.ask(reference, answer, timeout_s)
             with self._lock:
                 if worker.is_alive:
                     self._idle.append(worker)

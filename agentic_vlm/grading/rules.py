@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import NamedTuple, Protocol
 
 from agentic_vlm.grading.math_pool import shared_pool
-from agentic_vlm.grading.numbers import parse_number, read_numbers
+from agentic_vlm.grading.quantities import parse_number, read_numbers
 from agentic_vlm.grading.texts import contains_words, strip_lead_in, text_words
 from agentic_vlm.params import GradingParams
 from agentic_vlm.schema import AnswerType, Verdict
@@ -66,6 +66,9 @@ def grade_answer(
 
     Returns:
         `incorrect` only where the rule is sure; doubt is `ungraded`, for a judge to decide.
+
+    Raises:
+        JudgeUnavailable: a symbolic comparison is needed and its process does not start.
     """
     rule = sample.answer_type or guess_answer_type(sample.answer)
     if answer is None or not answer.strip():

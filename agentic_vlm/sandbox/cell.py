@@ -62,16 +62,18 @@ class Notebook:
                 self._timer.end_cell()
         except CellTimeout as error:
             status, error_class = "timeout", "TimeoutError"
-            self._report(error, filename)
+            self._report(error)
         # Whatever model code raises, SystemExit and KeyboardInterrupt included, is its result.
         except BaseException as error:
             status, error_class = "error", type(error).__name__
-            self._report(error, filename)
+            self._report(error)
         sys.modules["matplotlib.pyplot"].close("all")
         return self._answer(status, error_class, value)
 
     def _execute(self, code: str, filename: str) -> str:
-        linecache.cache[filename] = (len(code), None, code.splitlines(True), filename)
+        # Carets are placed rightly only under lines that end in a newline.
+        lines = [f"{line}\n" for line in code.split("\n")]
+        linecache.cache[filename] = (len(code), None, lines, filename)
         parts = _split(code, filename)
         for note in parts.notes:
             print(note, file=self._stderr)
@@ -88,9 +90,9 @@ class Notebook:
         self._namespace["_"] = last
         return "" if self.gallery.take_picture(last) else without_addresses(repr(last))
 
-    def _report(self, error: BaseException, filename: str) -> None:
+    def _report(self, error: BaseException) -> None:
         try:
-            text = _user_traceback(error, filename)
+            text = _user_traceback(error)
         # The model's own exception class may fail while it is being printed.
         except BaseException:
             text = f"{type(error).__name__}\n"
@@ -127,8 +129,7 @@ def _split(code: str, filename: str) -> _Parts:
         return _compile(code, filename, [])
     except _NOT_CODE as error:
         lines = code.split("\n")
-        special = {n: text.strip()[0] for n, text in enumerate(lines) if text.strip()[:1] in "%!"}
-        special = {n: mark for n, mark in special.items() if mark}
+        special = {n: text.strip()[0] for n, text in enumerate(lines) if _is_special(text)}
         if not special:
             raise
         for number in special:
@@ -144,6 +145,10 @@ def _split(code: str, filename: str) -> _Parts:
                 "nothing of this cell was run"
             ) from None
         return parts
+
+
+def _is_special(line: str) -> bool:
+    return line.strip().startswith(("%", "!"))
 
 
 def _blank(line: str) -> str:
@@ -168,11 +173,11 @@ def _ends_silently(code: str) -> bool:
     return code.rstrip().endswith(";")
 
 
-def _user_traceback(error: BaseException, filename: str) -> str:
+def _user_traceback(error: BaseException) -> str:
     if isinstance(error, ShellRefusedError):
         return f"{error}\n"
     described = traceback.TracebackException.from_exception(error)
-    seen: TracebackChain = [described]
+    seen = [described]
     while seen:
         one = seen.pop()
         frames = [frame for frame in one.stack if frame.filename.startswith("<cell ")]
@@ -181,6 +186,3 @@ def _user_traceback(error: BaseException, filename: str) -> str:
     text = without_addresses("".join(described.format()))
     empty = "Traceback (most recent call last):\n"
     return text if described.stack else text.removeprefix(empty)
-
-
-TracebackChain = list[traceback.TracebackException]

@@ -33,11 +33,15 @@ def clean_text(text: str) -> str:
     return _NOT_TEXT.sub("", text).encode("utf-8", "replace").decode("utf-8")
 
 
+class HungUpError(BadFrameError):
+    """A session closed its connection, as a dying process does."""
+
+
 async def receive_exactly(channel: socket.socket, num_bytes: int) -> bytearray:
     """Read so many bytes.
 
     Raises:
-        BadFrameError: the session is gone.
+        HungUpError: the session is gone.
     """
     loop = asyncio.get_running_loop()
     buffer = bytearray(num_bytes)
@@ -46,9 +50,9 @@ async def receive_exactly(channel: socket.socket, num_bytes: int) -> bytearray:
         try:
             num_read = await loop.sock_recv_into(channel, view)
         except OSError as error:
-            raise BadFrameError(str(error)) from error
+            raise HungUpError(str(error)) from error
         if num_read == 0:
-            raise BadFrameError("connection ended")
+            raise HungUpError("connection ended")
         view = view[num_read:]
     return buffer
 
@@ -78,26 +82,20 @@ async def _read_result(
     status = CellStatus(str(header["status"]))
     if status is CellStatus.CRASHED:
         raise BadFrameError("a kernel that answers has not crashed")
-    texts = {
-        name: _text(header[name], max_chars)
-        for name, max_chars in (
-            ("stdout", limits.max_output_chars),
-            ("stderr", limits.max_output_chars),
-            ("value", limits.max_value_chars),
-            ("error_class", 200),
-        )
-    }
     images = [
         Image.frombytes("RGB", size, await receive_exactly(channel, 3 * size[0] * size[1]))
         for size in _sizes(header["sizes"], limits)
     ]
     return CellResult(
         status,
+        stdout=_text(header["stdout"], limits.max_output_chars),
+        stderr=_text(header["stderr"], limits.max_output_chars),
+        value=_text(header["value"], limits.max_value_chars),
+        error_class=_text(header["error_class"], 200),
         images=tuple(images),
         num_dropped_chars=_count(header["num_dropped_chars"]),
         num_dropped_images=_count(header["num_dropped_images"]),
         cpu_s=max(0.0, float(str(header["cpu_s"]))),
-        **texts,
     )
 
 
@@ -127,10 +125,10 @@ def _text(claimed: object, max_chars: int) -> str:
 
 
 async def send_opening(channel: socket.socket, frame: bytes, images: Sequence[Image.Image]) -> None:
-    """Send the opening header and the pixels of the pictures.
+    """Send the opening header and the pixels of the pictures, and wait until they have arrived.
 
     Raises:
-        BadFrameError: the session is gone.
+        HungUpError: the session is gone.
     """
     loop = asyncio.get_running_loop()
     try:
@@ -138,4 +136,6 @@ async def send_opening(channel: socket.socket, frame: bytes, images: Sequence[Im
         for image in images:
             await loop.sock_sendall(channel, image.tobytes())
     except OSError as error:
-        raise BadFrameError(str(error)) from error
+        raise HungUpError(str(error)) from error
+    # No model code has run before this byte, so that what fails until now is ours.
+    await receive_exactly(channel, 1)

@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 _START_S = 60.0
+_STOP_S = 2.0
 _ROOT = Path(__file__).resolve().parents[2]
 # The folder of the package leaves the path again: it is out of reach of sessions.
 _BOOT = (
@@ -154,6 +155,8 @@ class ForkServer:
     async def end(self, kernel: Kernel) -> None:
         """Kill a session and wait until it is gone."""
         self.discard(kernel)
+        if self.is_dead:
+            return
         with contextlib.suppress(SandboxUnavailable):
             await asyncio.shield(kernel.exit)
 
@@ -166,8 +169,8 @@ class ForkServer:
 
     async def close(self) -> None:
         """End the fork server and all its sessions, and wait until they are gone."""
-        self.kill()
-        waiting = self.loop.run_in_executor(None, self._process.wait)
+        self._bury("it was closed")
+        waiting = self.loop.run_in_executor(None, self._stop)
         self._listener.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._listener
@@ -177,9 +180,18 @@ class ForkServer:
     def abandon(self) -> None:
         """End the fork server of an event loop that is gone."""
         self.is_dead = True
-        self._process.kill()
-        self._process.wait()
+        self._stop()
         self._control.close()
+
+    def _stop(self) -> None:
+        # It removes the boxes of its sessions when the host hangs up.
+        with contextlib.suppress(OSError):
+            self._control.shutdown(socket.SHUT_RDWR)
+        try:
+            self._process.wait(timeout=_STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
     async def _listen(self) -> None:
         while True:

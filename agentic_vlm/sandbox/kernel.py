@@ -47,6 +47,7 @@ def serve(channel: socket.socket, *, base_bytes: int, has_own_processes: bool) -
         has_own_processes=has_own_processes,
     )
     notebook = Notebook(limits, namespace)
+    channel.sendall(b"\n")
     while True:
         request = receive_frame(channel)
         answer = notebook.run(str(request["code"]))

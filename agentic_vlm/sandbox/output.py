@@ -9,10 +9,10 @@ _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]{6,16}(?=>)")
 
 
 def cut_middle(text: str, *, max_chars: int) -> tuple[str, int]:
-    """Return the text with its middle left out where it is too long, and how much that was.
+    r"""Return the text with its middle left out where it is too long, and how much that was.
 
     >>> cut_middle("0123456789", max_chars=4)
-    ('01\\n[... 6 characters left out ...]\\n89', 6)
+    ('01\n[... 6 characters left out ...]\n89', 6)
     """
     if len(text) <= max_chars:
         return text, 0

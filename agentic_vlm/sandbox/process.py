@@ -16,7 +16,7 @@ from PIL import Image
 from agentic_vlm.errors import SandboxUnavailable
 from agentic_vlm.params.parts import SandboxParams
 from agentic_vlm.sandbox.base import CellResult, CellStatus
-from agentic_vlm.sandbox.channel import BadFrameError, receive_answer, send_opening
+from agentic_vlm.sandbox.channel import BadFrameError, HungUpError, receive_answer, send_opening
 from agentic_vlm.sandbox.fork_server import ForkServer, Kernel, unavailable
 from agentic_vlm.sandbox.limits import Limits
 from agentic_vlm.sandbox.timer import TIMEOUT_EXIT_CODE
@@ -27,6 +27,8 @@ RESTARTED = "[the kernel was restarted: variables of earlier cells are lost]\n"
 # A cell that got this share of a core within `cell_wall_s` is computing on a busy machine, not
 # sleeping: its CPU time ends it, so that load never turns into a timeout.
 _BUSY_SHARE = 0.02
+
+_REFILL_DELAY_S = 0.01
 
 
 class ProcessSession:
@@ -70,15 +72,17 @@ class ProcessSession:
                 raise unavailable("the session is closed")
             if self._kernel is None:
                 await self.start()
+            is_restarted, self._has_lost_variables = self._has_lost_variables, True
             result = await self._run(code)
-            if self._has_lost_variables:
-                result = dataclasses.replace(result, stderr=RESTARTED + result.stderr)
             self._has_lost_variables = result.is_session_lost
+            if is_restarted:
+                result = dataclasses.replace(result, stderr=RESTARTED + result.stderr)
             return result
 
     async def _run(self, code: str) -> CellResult:
         server, kernel = self._server, self._kernel
-        assert server is not None and kernel is not None
+        assert server is not None
+        assert kernel is not None
         begin_s = time.monotonic()
         self._num_requests += 1
         request: dict[str, object] = {"id": self._num_requests, "code": code}
@@ -95,7 +99,6 @@ class ProcessSession:
         except asyncio.CancelledError:
             # Nobody will read the answer, so the kernel is of no more use.
             self.discard()
-            self._has_lost_variables = True
             raise
         return dataclasses.replace(result, wall_s=time.monotonic() - begin_s)
 
@@ -110,7 +113,7 @@ class ProcessSession:
                     return _lost(CellStatus.TIMEOUT, f"no answer within {wall_s:g} s")
             return answer.result()
         except BadFrameError as error:
-            return await self._explain_death(server, kernel, str(error))
+            return await self._explain_death(kernel, error)
         finally:
             answer.cancel()
             with contextlib.suppress(asyncio.CancelledError, BadFrameError):
@@ -120,7 +123,7 @@ class ProcessSession:
         try:
             await asyncio.get_running_loop().sock_sendall(kernel.channel, frame)
         except OSError as error:
-            raise BadFrameError(str(error)) from error
+            raise HungUpError(str(error)) from error
         return await receive_answer(kernel.channel, limits, number=self._num_requests)
 
     async def _is_busy(self, server: ForkServer, kernel: Kernel) -> bool:
@@ -128,19 +131,15 @@ class ProcessSession:
         used_s, kernel.cpu_s = now_s - kernel.cpu_s, now_s
         return used_s >= _BUSY_SHARE * self._sandbox.cell_wall_s
 
-    async def _explain_death(self, server: ForkServer, kernel: Kernel, why: str) -> CellResult:
+    async def _explain_death(self, kernel: Kernel, error: BadFrameError) -> CellResult:
         # A kernel that hung up is ending by itself; one that sent nonsense has to be ended.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(0.5):
-                await asyncio.shield(kernel.exit)
+        if isinstance(error, HungUpError):
+            await asyncio.wait([kernel.exit], timeout=1.0)
         was_ours = not kernel.exit.done()
-        try:
-            await self._end_kernel()
-            code = await asyncio.shield(kernel.exit)
-        finally:
-            self._has_lost_variables = True
+        await self._end_kernel()
+        code = await asyncio.shield(kernel.exit)
         if was_ours:
-            return _lost(CellStatus.CRASHED, f"the kernel broke its connection ({why})")
+            return _lost(CellStatus.CRASHED, f"the kernel broke its connection ({error})")
         if code in (TIMEOUT_EXIT_CODE, -signal.SIGXCPU):
             limit_s = self._sandbox.limits.cell_cpu_s
             return _lost(CellStatus.TIMEOUT, f"more than {limit_s:g} s of CPU time")
@@ -236,6 +235,8 @@ class ProcessSandbox:
         return server
 
     async def _refill(self, server: ForkServer) -> None:
+        # The session that was just taken goes first: a fork keeps the server busy for a while.
+        await asyncio.sleep(_REFILL_DELAY_S)
         # A failure here is met, and told, by the next `open`.
         with contextlib.suppress(SandboxUnavailable):
             while len(self._spares) < self._num_spares and server is self._server:
@@ -247,6 +248,10 @@ class ProcessSandbox:
 
     async def close(self) -> None:
         """End all sessions and the fork server; see `Sandbox`."""
+        server = self._server
+        if server is not None and server.loop is not asyncio.get_running_loop():
+            server.abandon()
+            self._server = self._refilling = server = None
         if self._refilling is not None:
             self._refilling.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -254,6 +259,6 @@ class ProcessSandbox:
         for session in list(self._sessions):
             await session.close()
         self._spares.clear()
-        if self._server is not None:
-            await self._server.close()
+        if server is not None:
+            await server.close()
             self._server = None

@@ -7,6 +7,7 @@ its memory. The host sends a socket for each session; code and pictures go throu
 import contextlib
 import dataclasses
 import gc
+import importlib
 import json
 import os
 import select
@@ -17,16 +18,29 @@ import sys
 import tempfile
 import time
 
-from agentic_vlm.sandbox import confine, jail, kernel, linux
+from agentic_vlm.sandbox import confine, jail, linux
 
 _SESSION_FD = 3
+# numpy loads `random` only when it is first used, which would cost every session 10 ms.
+_PRELOADED = (
+    "agentic_vlm.sandbox.kernel",
+    "numpy.random",
+    "PIL.ImageDraw",
+    "PIL.ImageEnhance",
+    "PIL.ImageFilter",
+    "PIL.ImageFont",
+    "PIL.ImageOps",
+)
 
 
 def main(control_fd: int, file_mb: int) -> None:
     """Serve until the host hangs up."""
     control = socket.socket(fileno=control_fd)
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
-    preload()
+    # The font cache stays in memory; a temporary folder keeps it out of the user's home.
+    with tempfile.TemporaryDirectory(prefix="sandbox-") as folder:
+        os.environ["MPLCONFIGDIR"] = folder
+        preload()
     base_bytes = _address_space()
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         # When memory runs out, sessions go first, never the trainer.
@@ -47,13 +61,14 @@ def main(control_fd: int, file_mb: int) -> None:
 
 def preload() -> None:
     """Import and warm up what sessions use, in this one thread."""
+    for name in _PRELOADED:
+        importlib.import_module(name)
     import matplotlib.pyplot as plt
     import numpy as np
-    from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
+    from PIL import Image
 
-    warm = (ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps)
-    assert warm
     Image.preinit()
+    np.random.seed(0)
     figure = plt.figure()
     figure.gca().plot([0, 1], label="warm")
     figure.gca().set_title("0123456789 abc")
@@ -88,13 +103,13 @@ class _Server:
             self._tell({"event": "failed", "error": str(error)})
             return
         self._tell({"event": "ready", "isolation": dataclasses.asdict(isolation)})
-        self._isolation = dataclasses.replace(isolation)
+        self._isolation = isolation
         while True:
-            readable, _, _ = select.select([self._control, wake_reader], [], [])
+            readable, _, _ = select.select([self._control.fileno(), wake_reader], [], [])
             if wake_reader in readable:
                 os.read(wake_reader, 4096)
                 self._reap()
-            if self._control in readable and not self._obey():
+            if self._control.fileno() in readable and not self._obey():
                 break
         for pid in self._sessions:
             os.kill(pid, signal.SIGKILL)
@@ -170,6 +185,9 @@ class _Server:
             os.dup2(channel_fd, _SESSION_FD)
             os.closerange(_SESSION_FD + 1, 4096)
             confine.enter(self._isolation, session=session, box=box, file_mb=self._file_mb)
+            # Loaded by `preload`; at the top of the module it would come before the font cache.
+            from agentic_vlm.sandbox import kernel
+
             kernel.run(
                 socket.socket(fileno=_SESSION_FD),
                 base_bytes=self._base_bytes,

@@ -16,7 +16,7 @@ TIMEOUT_EXIT_CODE = 124
 """Exit code of a kernel whose cell would not be interrupted."""
 
 
-class CellTimeout(KeyboardInterrupt):  # noqa: N818 - it is shown to the model as TimeoutError
+class CellTimeout(KeyboardInterrupt):
     """The cell used up its CPU time. No Exception, so that `except Exception` lets it pass."""
 
 
@@ -43,7 +43,7 @@ class CpuTimer:
         self._num_interrupts = 0
         left_s = max(0.01, min(self._limits.cell_cpu_s, self._session_end_s - self._begin_s))
         # The soft limit kills (SIGXCPU) code that sits in a native loop and sees no signal.
-        soft_s = math.ceil(self._begin_s + left_s) + 2
+        soft_s = math.ceil(self._begin_s + left_s) + 1
         hard_s = math.ceil(self._session_end_s) + 4
         resource.setrlimit(resource.RLIMIT_CPU, (min(soft_s, hard_s), hard_s))
         signal.signal(signal.SIGXCPU, signal.SIG_DFL)

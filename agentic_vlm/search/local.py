@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import pyarrow as pa  # type: ignore[import-untyped]  # ships no types
-import pyarrow.parquet as pq  # type: ignore[import-untyped]  # ships no types
+import pyarrow as pa
+import pyarrow.parquet as pq
 import tantivy
 from PIL import Image
 
@@ -55,7 +55,7 @@ class LocalSearch:
         Args:
             corpus: folder that `build_index` wrote.
             max_snippet_chars: most characters of a snippet.
-            max_distance: most bits of 64 by which a similar picture may differ.
+            max_distance: largest distance of a similar picture, as in `Gallery.nearest`.
         """
         self._corpus = corpus
         self._max_snippet_chars = max_snippet_chars

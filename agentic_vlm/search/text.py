@@ -96,12 +96,18 @@ def make_snippet(
     if len(text) <= max_chars:
         return text
     matches = [
-        _Match(token.char_offset_from, token.char_offset_to, token.text)
+        _Match(*_whole_word(text, token), token.text)
         for token in analyzer.pre_tokenize(text).tokens
         if token.text in weights
     ]
     first, last = _best_span(matches, weights, max_chars)
     return _widen(text, first, last, max_chars)
+
+
+def _whole_word(text: str, token: tantivy.Token) -> tuple[int, int]:
+    """Return start and end of the text between blanks around a token: `(x-12)` for `12`."""
+    end = text.find(" ", token.char_offset_from)
+    return text.rfind(" ", 0, token.char_offset_from) + 1, len(text) if end < 0 else end
 
 
 def _best_span(
@@ -128,10 +134,8 @@ def _best_span(
 def _widen(text: str, start: int, end: int, max_chars: int) -> str:
     """Return the text from `start` to `end` with as much around it as fits, cut between words."""
     sentence = max(text.rfind(mark, 0, start) for mark in (". ", "! ", "? ")) + 2
-    for left in (0 if sentence < 2 else sentence, text.rfind(" ", 0, start) + 1):
-        if end - left <= max_chars:
-            start = left
-            break
+    sentence = 0 if sentence < 2 else sentence
+    start = sentence if end - sentence <= max_chars else start
     stop = min(len(text), start + max_chars)
     if stop == len(text):
         border = text.find(" ", max(0, stop - max_chars - 1), start)

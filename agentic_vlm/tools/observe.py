@@ -15,7 +15,6 @@ from agentic_vlm.tools.neutralise import IMAGE_MARK, neutralise
 
 Style = Literal["full", "compact"]
 
-SESSION_LOST = "The session was lost: your names are gone, the input images are loaded again."
 TIMED_OUT = "TimeoutError: the code ran out of time"
 CRASHED = "the Python session crashed"
 NO_OUTPUT = "no output"
@@ -36,10 +35,8 @@ def code_text(result: CellResult, *, style: Style, num_images: int) -> ObservedT
     stdout = "\n".join(part for part in (result.stdout.rstrip("\n"), result.value) if part)
     stderr = result.stderr.strip("\n") or _STATUS_NOTES.get(result.status, "")
     if style == "full":
-        if result.is_session_lost:
-            stderr = f"{stderr}\n{SESSION_LOST}".lstrip("\n")
         return ObservedText(_full_code(stdout, stderr, num_images), 0)
-    return _compact_code(stdout, stderr, num_images, is_lost=result.is_session_lost)
+    return _compact_code(stdout, stderr, num_images)
 
 
 def text_search_text(query: str, hits: Sequence[TextHit], *, style: Style) -> str:
@@ -89,11 +86,10 @@ def _full_code(stdout: str, stderr: str, num_images: int) -> str:
     return "\n".join(["Code execution result:", *blocks, *images]).strip()
 
 
-def _compact_code(stdout: str, stderr: str, num_images: int, *, is_lost: bool) -> ObservedText:
+def _compact_code(stdout: str, stderr: str, num_images: int) -> ObservedText:
     last = stderr.rsplit("\n", 1)[-1].strip()
     lines = [f"stdout: {neutralise(stdout)}"] if stdout else []
     lines += [f"stderr: {neutralise(last)}"] if last else []
-    lines += [SESSION_LOST] if is_lost else []
     lines += [IMAGE_MARK * num_images] if num_images else []
     return ObservedText("\n".join(lines) or NO_OUTPUT, len(stderr) - len(last))
 

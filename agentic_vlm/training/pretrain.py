@@ -14,6 +14,8 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import BatchFeature, Qwen3VLForConditionalGeneration
 
+from agentic_vlm.agent.prompt import PromptChoice
+from agentic_vlm.training.pretrain_agent import make_form_lesson
 from agentic_vlm.world.drawing import derive_rng
 from agentic_vlm.world.entities import Entity
 from agentic_vlm.world.lessons import Lesson, make_lesson
@@ -24,6 +26,8 @@ logger = logging.getLogger(__name__)
 _IGNORE = -100
 _MICRO_BATCH = 16
 _LENGTH_STEP = 64
+_FORM_SHARE = 0.5
+"""Share of lessons in the forms of the loop during the decay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,11 @@ class PretrainPlan:
     seed: int
     save_every: int
 
+    @property
+    def first_decay_step(self) -> int:
+        """The step from which the learning rate falls."""
+        return round(self.num_steps * (1 - self.decay_share))
+
 
 def lesson_ids(
     lesson: Lesson, processor: ImageOnlyQwen3VLProcessor
@@ -48,7 +57,8 @@ def lesson_ids(
     pixels: list[torch.Tensor] = []
     grids: list[list[int]] = []
     for exchange in lesson:
-        prompt = "<|im_start|>user\n"
+        prompt = f"<|im_start|>system\n{exchange.system}<|im_end|>\n" if exchange.system else ""
+        prompt += "<|im_start|>user\n"
         for picture in exchange.pictures:
             features = processor.image_processor(images=[picture], return_tensors="pt")
             grid = features["image_grid_thw"][0].tolist()
@@ -56,7 +66,7 @@ def lesson_ids(
             grids.append(grid)
             pads = "<|image_pad|>" * (grid[0] * grid[1] * grid[2] // 4)
             prompt += f"<|vision_start|>{pads}<|vision_end|>"
-        prompt += f"{exchange.prompt}<|im_end|>\n<|im_start|>assistant\n"
+        prompt += f"{exchange.prompt}<|im_end|>\n<|im_start|>assistant\n{exchange.prefill}"
         prompt_ids = tokenizer(prompt, add_special_tokens=False).input_ids
         answer_ids = tokenizer(f"{exchange.answer}<|im_end|>", add_special_tokens=False).input_ids
         newline = tokenizer("\n", add_special_tokens=False).input_ids
@@ -65,7 +75,9 @@ def lesson_ids(
     return ids, labels, pixels, grids
 
 
-def collate(lessons: Sequence[Lesson], processor: ImageOnlyQwen3VLProcessor) -> dict[str, torch.Tensor]:
+def collate(
+    lessons: Sequence[Lesson], processor: ImageOnlyQwen3VLProcessor
+) -> dict[str, torch.Tensor]:
     """Return one right-padded batch."""
     rows = [lesson_ids(lesson, processor) for lesson in lessons]
     # Few different shapes: each new one costs oneDNN a compilation.
@@ -95,11 +107,13 @@ class LessonBatches(IterableDataset[list[dict[str, torch.Tensor]]]):
         plan: PretrainPlan,
         processor: ImageOnlyQwen3VLProcessor,
         entities: Sequence[Entity],
+        prompts: PromptChoice,
         *,
         first_step: int,
     ) -> None:
         """Remember what to draw from; `first_step` is where a resumed run goes on."""
         self.plan, self.processor, self.entities = plan, processor, entities
+        self.prompts = prompts
         self.first_step = first_step
 
     def __iter__(self) -> Iterator[list[dict[str, torch.Tensor]]]:
@@ -107,14 +121,17 @@ class LessonBatches(IterableDataset[list[dict[str, torch.Tensor]]]):
         torch.set_num_threads(1)
         for step in range(self.first_step, self.plan.num_steps):
             lessons = [
-                self._lesson(derive_rng(self.plan.seed, "lesson", step, index))
+                self._lesson(step, derive_rng(self.plan.seed, "lesson", step, index))
                 for index in range(self.plan.batch_size)
             ]
             lessons.sort(key=_size)
             parts = [lessons[at : at + _MICRO_BATCH] for at in range(0, len(lessons), _MICRO_BATCH)]
             yield [collate(part, self.processor) for part in parts]
 
-    def _lesson(self, rng: random.Random) -> Lesson:
+    def _lesson(self, step: int, rng: random.Random) -> Lesson:
+        # The forms of the loop come last, while the learning rate falls: skills first, manners later.
+        if step >= self.plan.first_decay_step and rng.random() < _FORM_SHARE:
+            return make_form_lesson(rng, self.entities, self.prompts)
         return make_lesson(rng, self.entities)
 
 
@@ -125,7 +142,7 @@ def _size(lesson: Lesson) -> tuple[int, int]:
 
 def learning_rate(step: int, plan: PretrainPlan) -> float:
     """Return the learning rate of a step: 50 steps of warm-up, a plateau, a linear fall to 3 %."""
-    decay_from = plan.num_steps * (1 - plan.decay_share)
+    decay_from = plan.first_decay_step
     if step < 50:
         return plan.learning_rate * (step + 1) / 50
     if step < decay_from:
@@ -138,6 +155,7 @@ def pretrain(
     model: Qwen3VLForConditionalGeneration,
     processor: ImageOnlyQwen3VLProcessor,
     entities: Sequence[Entity],
+    prompts: PromptChoice,
     plan: PretrainPlan,
     *,
     scratch: Path,
@@ -153,7 +171,7 @@ def pretrain(
         optimiser.load_state_dict(state["optimiser"])
         step, curve = state["step"], state["curve"]
     loader = DataLoader(
-        LessonBatches(plan, processor, entities, first_step=step),
+        LessonBatches(plan, processor, entities, prompts, first_step=step),
         batch_size=None,
         num_workers=1,
         prefetch_factor=4,

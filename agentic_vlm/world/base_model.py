@@ -36,7 +36,9 @@ _NAMED = {
     "vision_end_token": "<|vision_end|>",
     "im_start_token": "<|im_start|>",
 }
-_TAGS = [f"<{slash}{tag}>" for tag in ("think", "tool_call", "code", "answer") for slash in ("", "/")]
+_TAGS = [
+    f"<{slash}{tag}>" for tag in ("think", "tool_call", "code", "answer") for slash in ("", "/")
+]
 """Tags of the protocol as one token each, as `<think>` and `<tool_call>` are in Qwen3's tokenizer."""
 _VOCAB_SIZE = 768
 _CHAT_TEMPLATE = (
@@ -80,7 +82,10 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     """Train the byte-level tokenizer; digits stay single, as in Qwen's."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.train_from_iterator(

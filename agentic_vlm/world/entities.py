@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from agentic_vlm.world.drawing import COLOURS, derive_rng
 
-_ONSETS = "b d f g k l m n p r s t v z br dr gr kr st tr".split()
-_VOWELS = "a e i o u".split()
+_ONSETS = ["b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z", "br", "dr", "gr", "kr", "st", "tr"]
+_VOWELS = ["a", "e", "i", "o", "u"]
 _CODAS = ["", "l", "n", "r", "s"]
 _SYLLABLES = [onset + vowel + coda for onset in _ONSETS for vowel in _VOWELS for coda in _CODAS]
 _KINDS = ["guild", "mill", "college", "shipyard", "brewery", "theatre", "bank", "museum"]
@@ -84,7 +84,9 @@ def build_entities(seed: int, *, num_entities: int, held_out_share: float) -> li
     """
     num_codes = len(_LETTERS) * 90
     if num_entities > num_codes:
-        raise ValueError(f"at most {num_codes} entities have a code of their own, got {num_entities}")
+        raise ValueError(
+            f"at most {num_codes} entities have a code of their own, got {num_entities}"
+        )
     rng = derive_rng(seed, "entities")
     codes = [f"{letter}{number}" for letter in _LETTERS for number in range(10, 100)]
     rng.shuffle(codes)
@@ -97,7 +99,9 @@ def build_entities(seed: int, *, num_entities: int, held_out_share: float) -> li
         while name in names:
             name = make_name(rng)
         emblem = make_emblem(rng)
-        while any((emblem.pattern ^ other).bit_count() < _MIN_EMBLEM_DISTANCE for other in patterns):
+        while any(
+            (emblem.pattern ^ other).bit_count() < _MIN_EMBLEM_DISTANCE for other in patterns
+        ):
             emblem = make_emblem(rng)
         names.add(name)
         patterns.append(emblem.pattern)

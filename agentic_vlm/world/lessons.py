@@ -37,6 +37,10 @@ class Exchange:
     prompt: str
     answer: str
     pictures: tuple[Image.Image, ...] = ()
+    system: str = ""
+    """System message before the question; first exchange only."""
+    prefill: str = ""
+    """What is written for the model at the start of the answer; untrained."""
 
 
 Lesson = tuple[Exchange, ...]
@@ -93,7 +97,9 @@ def crop_exchange(rng: random.Random, scene: PlateScene, picture: Image.Image) -
         cell = plate.cell
         while cell in taken:
             cell = (rng.randrange(NUM_CELLS), rng.randrange(NUM_CELLS))
-        return Exchange("What is the label on the plate?", EMPTY_CROP, (picture.crop(cell_box(cell)),))
+        return Exchange(
+            "What is the label on the plate?", EMPTY_CROP, (picture.crop(cell_box(cell)),)
+        )
     crop = picture.crop(cell_box(plate.cell))
     if rng.random() < 0.15:
         return Exchange("What colour is the plate?", plate.colour, (crop,))
@@ -125,7 +131,10 @@ def chart_lesson(rng: random.Random) -> Lesson:
     for _ in range(2):
         a, b = rng.sample(chart.bars, 2)
         exchanges.append(
-            Exchange(f"Write the product of the {a.colour} bar and the {b.colour} bar.", f"{a.value}*{b.value}")
+            Exchange(
+                f"Write the product of the {a.colour} bar and the {b.colour} bar.",
+                f"{a.value}*{b.value}",
+            )
         )
         if a.value < 10 and b.value < 10:
             text = f"What is the product of the {a.colour} bar and the {b.colour} bar?"
@@ -150,7 +159,9 @@ def emblem_lesson(rng: random.Random) -> Lesson:
         emblem = make_emblem(rng)
         stand_in = Entity("", "", 0, 0, "", emblem, is_held_out=False, is_famous=False)
         exchanges.append(
-            Exchange("What colour is the emblem?", emblem.colour, (photograph(stand_in.emblem, rng),))
+            Exchange(
+                "What colour is the emblem?", emblem.colour, (photograph(stand_in.emblem, rng),)
+            )
         )
         exchanges.append(Exchange("What colour is the ground of the emblem?", emblem.ground))
     return tuple(exchanges)
@@ -162,9 +173,13 @@ def text_lesson(rng: random.Random, entities: Sequence[Entity]) -> Lesson:
     for _ in range(3):
         exchanges.append(_plain(ask_arithmetic(rng, need=Need.DIRECT, difficulty=0)))
         problem = ask_arithmetic(rng, need=Need.TOOL, difficulty=rng.randrange(4))
-        exchanges.append(Exchange(f"Write it as code. {problem.text}", f"print({problem.solution[0].text})"))
+        exchanges.append(
+            Exchange(f"Write it as code. {problem.text}", f"print({problem.solution[0].text})")
+        )
     shown = rng.sample(list(entities), 3)
-    page = " ".join(f"{number}. {e.name}: {article_text(e)}" for number, e in enumerate(shown, start=1))
+    page = " ".join(
+        f"{number}. {e.name}: {article_text(e)}" for number, e in enumerate(shown, start=1)
+    )
     for number, entity in enumerate(rng.sample(shown, 2)):
         ask, answer = rng.choice(
             [

@@ -54,14 +54,19 @@ def ask_plates(rng: random.Random, scene: PlateScene) -> Question:
             template="count",
             answer_type=AnswerType.INTEGER,
         )
-    side, axis, sign = rng.choice([("left", 0, 1), ("right", 0, -1), ("top", 1, 1), ("bottom", 1, -1)])
+    side, axis, sign = rng.choice(
+        [("left", 0, 1), ("right", 0, -1), ("top", 1, 1), ("bottom", 1, -1)]
+    )
     ranked = sorted(scene.plates, key=lambda plate: sign * plate.cell[axis])
     first, second = ranked[0], ranked[1]
     if template == "extreme" and first.cell[axis] != second.cell[axis]:
         text = f"Which plate is nearest to the {side}?"
         return Question(text=text, answer=first.colour, need=Need.DIRECT, template="extreme")
     pairs = [
-        (a, b) for a in scene.plates for b in scene.plates if sign * (b.cell[axis] - a.cell[axis]) > 0
+        (a, b)
+        for a in scene.plates
+        for b in scene.plates
+        if sign * (b.cell[axis] - a.cell[axis]) > 0
     ]
     if not pairs:
         return ask_plates(rng, scene)
@@ -175,7 +180,9 @@ def ask_emblem(rng: random.Random, entity: Entity) -> Question:
 
 def ask_named(rng: random.Random, entity: Entity) -> Question:
     """Ask for a fact about an entity by name: one search, or none if it is famous."""
-    name, word, fact = ("founded", "founded", entity.founded) if entity.is_famous else _fact(rng, entity)
+    name, word, fact = (
+        ("founded", "founded", entity.founded) if entity.is_famous else _fact(rng, entity)
+    )
     text = (
         f"In which year was {entity.name} founded?"
         if name == "founded"
@@ -234,7 +241,10 @@ def ask_arithmetic(rng: random.Random, *, need: Need, difficulty: int) -> Questi
     who, thing = rng.choice(_PEOPLE), rng.choice(_THINGS)
     if need is Need.DIRECT:
         a, b = rng.randrange(1, 10), rng.randrange(1, 10)
-        text, answer = f"{who} has {a} {thing} and buys {b} more. How many {thing} has {who} now?", a + b
+        text, answer = (
+            f"{who} has {a} {thing} and buys {b} more. How many {thing} has {who} now?",
+            a + b,
+        )
         return Question(
             text=text,
             answer=str(answer),

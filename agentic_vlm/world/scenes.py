@@ -48,7 +48,9 @@ class PlateScene:
         draw = ImageDraw.Draw(picture)
         for plate in self.plates:
             left, top, right, bottom = cell_box(plate.cell)
-            draw.rounded_rectangle((left + 3, top + 9, right - 4, bottom - 10), 5, COLOURS[plate.colour])
+            draw.rounded_rectangle(
+                (left + 3, top + 9, right - 4, bottom - 10), 5, COLOURS[plate.colour]
+            )
             draw_text(
                 draw,
                 (left, top, right, bottom),
@@ -84,7 +86,9 @@ class BarChart:
             left, top, right, bottom = cell_box((bar.column, NUM_CELLS - 1))
             height = max(12, round(bar.value / highest * (floor - CELL_PX)))
             draw.rectangle((left + 10, floor - height, right - 10, floor), COLOURS[bar.colour])
-            draw_text(draw, (left, top, right, bottom), str(bar.value), size_px=_NUMBER_PX, ink=_INK)
+            draw_text(
+                draw, (left, top, right, bottom), str(bar.value), size_px=_NUMBER_PX, ink=_INK
+            )
         draw.line((0, floor, PICTURE_PX, floor), _INK, 2)
         return picture
 
@@ -138,7 +142,9 @@ def draw_emblem(emblem: Emblem, *, size_px: int) -> Image.Image:
     return picture
 
 
-def make_plates(rng: random.Random, *, difficulty: int, labels: list[str] | None = None) -> PlateScene:
+def make_plates(
+    rng: random.Random, *, difficulty: int, labels: list[str] | None = None
+) -> PlateScene:
     """Return a scene whose labels have the height of this difficulty.
 
     Args:
@@ -147,7 +153,9 @@ def make_plates(rng: random.Random, *, difficulty: int, labels: list[str] | None
         labels: labels to use first; the others are random.
     """
     count = rng.randrange(3, 7)
-    cells = rng.sample([(column, row) for column in range(NUM_CELLS) for row in range(NUM_CELLS)], count)
+    cells = rng.sample(
+        [(column, row) for column in range(NUM_CELLS) for row in range(NUM_CELLS)], count
+    )
     given = list(labels or [])
     plates = []
     for colour, cell in zip(rng.sample(sorted(COLOURS), count), cells, strict=True):
@@ -179,7 +187,11 @@ def make_receipt(rng: random.Random, *, difficulty: int) -> Receipt:
     """Return a receipt whose prices have the size of this difficulty."""
     count = rng.randrange(2, 4 if difficulty < 2 else 5)
     items = [
-        Item(colour=colour, quantity=rng.randrange(2, 10), price=make_number(rng, difficulty=difficulty))
+        Item(
+            colour=colour,
+            quantity=rng.randrange(2, 10),
+            price=make_number(rng, difficulty=difficulty),
+        )
         for colour in rng.sample(sorted(COLOURS), count)
     ]
     return Receipt(tuple(items), top_row=rng.randrange(0, NUM_CELLS - count + 1))

@@ -45,7 +45,10 @@ def encode(image: Image.Image) -> bytes:
 PAGES = [
     Page("a2", "Velmora", "Velmora is a mill founded in 1731.", "2020-01-02", "https://x/velmora"),
     Page("a1", "Dorn", "Dorn is a village near Velmora.", "2021-03-04", "https://x/dorn"),
-    *(Page(f"t{number}", "Twin", "The same text.", "", f"https://x/{number}") for number in range(60)),
+    *(
+        Page(f"t{number}", "Twin", "The same text.", "", f"https://x/{number}")
+        for number in range(60)
+    ),
 ]
 PICTURES = [
     Picture(f"https://x/{number}", f"emblem {number}", encode(draw(number))) for number in (5, 10)

@@ -16,7 +16,6 @@ from agentic_vlm.search import ImageHit, LocalSearch, SearchProvider, TextHit, b
 from .conftest import PAGES, PICTURES, draw, encode
 from .test_build import digests
 
-
 T = TypeVar("T")
 
 

@@ -31,8 +31,6 @@ def test_nothing_found_is_said(corpus: Path, capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out == "nothing found\n"
 
 
-def test_a_missing_corpus_is_two_lines(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_missing_corpus_is_two_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["query", "x", "--corpus", str(tmp_path / "none")]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 2

@@ -2,6 +2,7 @@
 
 import io
 import random
+from collections.abc import Callable
 
 import pytest
 from PIL import Image, ImageDraw
@@ -43,7 +44,7 @@ GALLERY = Gallery([picture_signature(make_picture(seed)) for seed in range(40)])
     ],
     ids=["larger", "smaller", "jpeg", "darker", "rgba", "palette"],
 )
-def test_a_changed_picture_is_found_first(change) -> None:
+def test_a_changed_picture_is_found_first(change: Callable[[Image.Image], Image.Image]) -> None:
     found = GALLERY.nearest(picture_signature(change(make_picture(7))), max_distance=14, num=3)
     assert found[0].row == 7
 
@@ -54,7 +55,7 @@ def test_another_picture_is_not_found() -> None:
 
 def test_the_threshold_decides_what_is_similar() -> None:
     asked = picture_signature(make_picture(99))
-    assert len(GALLERY.nearest(asked, max_distance=64, num=40)) == 40
+    assert len(GALLERY.nearest(asked, max_distance=128, num=40)) == 40
 
 
 def test_equal_pictures_keep_the_order_of_the_gallery() -> None:
@@ -63,12 +64,18 @@ def test_equal_pictures_keep_the_order_of_the_gallery() -> None:
     assert [near.row for near in found] == [0, 1, 2]
 
 
-def test_the_same_pattern_in_other_colours_is_farther() -> None:
+def test_the_same_pattern_in_another_colour_is_not_similar() -> None:
     red, blue = (Image.new("RGB", (32, 32), colour) for colour in ("red", "blue"))
     gallery = Gallery([picture_signature(blue), picture_signature(red)])
     found = gallery.nearest(picture_signature(red), max_distance=14, num=2)
+    assert [near.row for near in found] == [1]
+
+
+def test_the_same_pattern_in_a_near_colour_comes_second() -> None:
+    red, pink = (Image.new("RGB", (32, 32), colour) for colour in ((255, 0, 0), (255, 20, 20)))
+    gallery = Gallery([picture_signature(pink), picture_signature(red)])
+    found = gallery.nearest(picture_signature(red), max_distance=14, num=2)
     assert [near.row for near in found] == [1, 0]
-    assert found[0].distance < found[1].distance
 
 
 def test_an_empty_gallery_finds_nothing() -> None:
@@ -77,9 +84,9 @@ def test_an_empty_gallery_finds_nothing() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 4000), (3000, 2)])
 def test_any_shape_has_a_signature(size: tuple[int, int]) -> None:
-    assert len(picture_signature(Image.new("L", size))) == 144
+    assert len(picture_signature(Image.new("L", size))) == 192
 
 
 def test_what_is_no_signature_is_refused() -> None:
-    with pytest.raises(ValueError, match="144 hex digits"):
+    with pytest.raises(ValueError, match="192 hex digits"):
         Gallery(["00"])

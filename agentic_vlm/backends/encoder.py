@@ -1,0 +1,60 @@
+"""Encode each picture once: features by pixel digest, shared by all rows that show it."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+
+def image_digest(image: Image.Image) -> str:
+    """Return a digest of size, mode and pixels."""
+    head = f"{image.mode}{image.size}".encode()
+    return hashlib.sha256(head + image.tobytes()).hexdigest()
+
+
+class PictureEncoder:
+    """Keeps the vision features of the pictures seen since the last change of the weights."""
+
+    def __init__(self, model: Any, image_processor: Any, *, max_pictures: int) -> None:
+        """Remember the parts; nothing is computed yet."""
+        self._model = model
+        self._image_processor = image_processor
+        self._max_pictures = max_pictures
+        self._features: dict[str, tuple[torch.Tensor, list[torch.Tensor], torch.Tensor]] = {}
+
+    def clear(self) -> None:
+        """Forget everything; called whenever the weights change."""
+        self._features.clear()
+
+    def encode(
+        self, images: Sequence[Image.Image]
+    ) -> tuple[BaseModelOutputWithPooling, torch.Tensor]:
+        """Return encoder outputs for all images in order, and their grids [N, 3]."""
+        digests = [image_digest(image) for image in images]
+        missing = {d: i for d, i in zip(digests, images, strict=True) if d not in self._features}
+        if len(self._features) + len(missing) > self._max_pictures:
+            self._features.clear()
+            missing = dict(zip(digests, images, strict=True))
+        self._add(missing)
+        found = [self._features[digest] for digest in digests]
+        output = BaseModelOutputWithPooling(pooler_output=tuple(pooled for pooled, _, _ in found))
+        output["deepstack_features"] = [
+            list(level) for level in zip(*(deep for _, deep, _ in found), strict=True)
+        ]
+        return output, torch.stack([grid for *_, grid in found])
+
+    def _add(self, missing: dict[str, Image.Image]) -> None:
+        if not missing:
+            return
+        features = self._image_processor(images=list(missing.values()), return_tensors="pt")
+        grids = features["image_grid_thw"]
+        device = next(self._model.parameters()).device
+        out = self._model.model.get_image_features(
+            features["pixel_values"].to(device), grids.to(device), return_dict=True
+        )
+        for index, digest in enumerate(missing):
+            deep = [level[index] for level in out.deepstack_features]
+            self._features[digest] = (out.pooler_output[index], deep, grids[index])

@@ -1,0 +1,195 @@
+"""Lessons in the forms of the loop: direct replies, and careless agent transcripts.
+
+A published base has met code and tool syntax in its pretraining but is unreliable at it; so is this one:
+most transcripts answer at once with a guess, and those that use tools slip at half of their steps.
+"""
+
+import random
+from collections.abc import Sequence
+
+from PIL import Image
+
+from agentic_vlm.agent.prompt import PromptChoice, build_prompt
+from agentic_vlm.sandbox.base import CellResult, CellStatus
+from agentic_vlm.schema import Need, ProbeMode, SolutionStep, StepKind
+from agentic_vlm.search.base import ImageHit, TextHit
+from agentic_vlm.tools.neutralise import IMAGE_MARK
+from agentic_vlm.tools.observe import code_text, image_search_text, text_search_text
+from agentic_vlm.world.drawing import NUM_CELLS, cell_box
+from agentic_vlm.world.entities import Entity, article_text, make_code
+from agentic_vlm.world.lessons import Exchange, Lesson
+from agentic_vlm.world.samples import FAMILIES, WorldSample, make_sample
+from agentic_vlm.world.script import think_after, think_before, write_answer, write_step, write_turn
+
+_TOOL_SHARE = 0.4
+"""Share of tool questions that a transcript tries with tools; the others are guessed at once."""
+_SLIP_RATE = 0.5
+"""Chance of a slip at each step."""
+_PREFILL = "<think>"
+
+
+def make_form_lesson(
+    rng: random.Random, entities: Sequence[Entity], params: PromptChoice
+) -> Lesson:
+    """Return one sample as a direct reply or as a careless transcript.
+
+    Args:
+        rng: source of all chance.
+        entities: those that the base may ask about; never held-out ones.
+        params: prompt and tools, as the loop will use them.
+    """
+    family = rng.choice(FAMILIES)
+    is_direct_mode = rng.random() < 0.4
+    need = Need.DIRECT if rng.random() < (0.8 if is_direct_mode else 0.4) else Need.TOOL
+    sample = make_sample(
+        rng.getrandbits(32),
+        split="forms",
+        family=family,
+        need=need,
+        index=rng.randrange(4),
+        entities=entities,
+    )
+    mode = ProbeMode.DIRECT if is_direct_mode else ProbeMode.AGENT
+    pictures = () if sample.picture is None else (sample.picture,)
+    prompt = build_prompt(sample.question.text, num_images=len(pictures), mode=mode, params=params)
+    user = prompt.user.replace(IMAGE_MARK, "")
+    if is_direct_mode:
+        reply = sample.question.answer if _is_easy(sample) else guess(rng, sample)
+        return (Exchange(user, reply, pictures),)
+    if need is Need.DIRECT or _is_easy(sample) or rng.random() > _TOOL_SHARE:
+        answer = (
+            sample.question.answer
+            if need is Need.DIRECT or _is_easy(sample)
+            else guess(rng, sample)
+        )
+        text = write_turn("Easy.", write_answer(answer), is_first=True)
+        return (Exchange(user, text, pictures, system=prompt.system),)
+    return _transcript(rng, sample, entities, user, prompt.system)
+
+
+def _is_easy(sample: WorldSample) -> bool:
+    template = sample.question.template
+    is_small = len(sample.question.answer) <= 2 and template in ("product", "boxes")
+    return sample.difficulty == 0 and (template in ("label", "named_founded") or is_small)
+
+
+def guess(rng: random.Random, sample: WorldSample) -> str:
+    """Return an answer of the right form that nobody worked for."""
+    answer = sample.question.answer
+    if not answer.isdigit():
+        return make_code(rng)
+    if sample.question.template.endswith("founded"):
+        return str(rng.randrange(1600, 2000))
+    return str(rng.randrange(10 ** (len(answer) - 1), 10 ** len(answer)))
+
+
+def _transcript(
+    rng: random.Random, sample: WorldSample, entities: Sequence[Entity], user: str, system: str
+) -> Lesson:
+    exchanges: list[Exchange] = []
+    prompt, pictures = user, () if sample.picture is None else (sample.picture,)
+    thought = ""
+    answer = sample.question.answer
+    for number, step in enumerate(sample.question.solution):
+        done = _slip(rng, step) if rng.random() < _SLIP_RATE else step
+        before = f"{thought} {think_before(step, sample.question.text)}".strip()
+        text = write_turn(before, write_step(done), is_first=number == 0)
+        exchanges.append(_exchange(prompt, text, pictures, system=system, number=number))
+        prompt, pictures = _observe(rng, done, sample, entities)
+        thought = think_after(step)
+        if done is not step:
+            answer = guess(rng, sample)
+            thought = f"It is {answer}."
+            break
+    text = write_turn(thought, write_answer(answer), is_first=False)
+    exchanges.append(_exchange(prompt, text, pictures, system=system, number=len(exchanges)))
+    return tuple(exchanges)
+
+
+def _exchange(
+    prompt: str, text: str, pictures: tuple[Image.Image, ...], *, system: str, number: int
+) -> Exchange:
+    if number == 0:
+        return Exchange(prompt, text, pictures, system=system)
+    return Exchange(prompt, text, pictures, prefill=_PREFILL)
+
+
+def _slip(rng: random.Random, step: SolutionStep) -> SolutionStep:
+    """Return the step done carelessly: another cell, another operand, half a query."""
+    match step.kind:
+        case StepKind.CROP:
+            box = cell_box((rng.randrange(NUM_CELLS), rng.randrange(NUM_CELLS)))
+            return SolutionStep(kind=step.kind, box=box)
+        case StepKind.COMPUTE:
+            digits = [at for at, sign in enumerate(step.text) if sign.isdigit()]
+            at = rng.choice(digits)
+            text = step.text[:at] + str(rng.randrange(1, 10)) + step.text[at + 1 :]
+            if rng.random() < 0.4:
+                text = text + "("
+            return SolutionStep(kind=step.kind, text=text)
+        case StepKind.TEXT_SEARCH:
+            return SolutionStep(
+                kind=step.kind, text=step.text.split()[-1] if rng.random() < 0.5 else "owner"
+            )
+        case StepKind.IMAGE_SEARCH:
+            return SolutionStep(kind=StepKind.TEXT_SEARCH, text="owner of this emblem")
+
+
+def _observe(
+    rng: random.Random, step: SolutionStep, sample: WorldSample, entities: Sequence[Entity]
+) -> tuple[str, tuple[Image.Image, ...]]:
+    """Return text and pictures that the loop would answer with."""
+    match step.kind:
+        case StepKind.CROP:
+            if sample.picture is None or step.box is None:
+                raise ValueError("a crop needs a picture and a box")
+            return "", (sample.picture.crop(step.box),)
+        case StepKind.COMPUTE:
+            return _code_observation(step.text), ()
+        case StepKind.TEXT_SEARCH:
+            found = [
+                e for e in entities if e.name in step.text.split() or e.code in step.text.split()
+            ]
+            shown = (found + rng.sample(list(entities), 3))[:3]
+            hits = [TextHit(e.name, "", article_text(e)) for e in shown]
+            return text_search_text(step.text, hits, style="compact"), ()
+        case StepKind.IMAGE_SEARCH:
+            owner = next(e.name for e in entities if e.name == step.reads)
+            others = rng.sample([e.name for e in entities], 1)
+            titles = [ImageHit(f"{name} emblem", "", b"") for name in (owner, *others)]
+            return image_search_text(titles, style="compact"), ()
+
+
+def _code_observation(expression: str) -> str:
+    is_broken = expression.endswith("(")
+    result = CellResult(
+        status=CellStatus.ERROR if is_broken else CellStatus.OK,
+        stdout="" if is_broken else f"{_evaluate(expression)}\n",
+        stderr="SyntaxError: '(' was never closed" if is_broken else "",
+        value="",
+        error_class="SyntaxError" if is_broken else "",
+        images=(),
+        num_dropped_chars=0,
+        num_dropped_images=0,
+        wall_s=0.0,
+        cpu_s=0.0,
+        is_session_lost=False,
+    )
+    return code_text(result, style="compact", num_images=0).text
+
+
+def _evaluate(expression: str) -> int:
+    """Evaluate sums and products of whole numbers, as the world writes them."""
+    if expression.startswith("("):
+        inner, factor = expression[1:].split(")*")
+        return _evaluate(inner) * int(factor)
+    if "-" in expression:
+        left, right = expression.split("-")
+        return int(left) - int(right)
+    total = 0
+    for term in expression.split("+"):
+        product = 1
+        for factor in term.split("*"):
+            product *= int(factor)
+        total += product
+    return total

@@ -1,0 +1,326 @@
+"""The process sandbox: hostile code is contained, and nothing stays behind."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from PIL import Image
+
+from agentic_vlm.errors import SandboxUnavailable
+from agentic_vlm.params.parts import SandboxParams
+from agentic_vlm.sandbox import CellResult, CellStatus
+from agentic_vlm.sandbox.process import RESTARTED, ProcessSandbox
+
+T = TypeVar("T")
+PARAMS = SandboxParams(
+    cell_cpu_s=0.3,
+    session_cpu_s=0.4,
+    cell_wall_s=1.0,
+    memory_mb=300,
+    max_output_chars=400,
+    num_spares=1,
+)
+
+PATIENT = PARAMS.model_copy(update={"cell_wall_s": 10.0})
+
+
+@cache
+def place(params: SandboxParams) -> tuple[asyncio.Runner, ProcessSandbox]:
+    return asyncio.Runner(), ProcessSandbox(params)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _closed_places() -> Iterator[None]:
+    yield
+    for params in (PARAMS, PATIENT):
+        runner, sandbox = place(params)
+        runner.run(sandbox.close())
+        runner.close()
+
+
+def with_sandbox(
+    scene: Callable[[ProcessSandbox], Coroutine[None, None, T]], params: SandboxParams = PARAMS
+) -> T:
+    runner, sandbox = place(params)
+    return runner.run(scene(sandbox))
+
+
+def run_cells(
+    *codes: str, images: list[Image.Image] | None = None, params: SandboxParams = PARAMS
+) -> list[CellResult]:
+    async def scene(sandbox: ProcessSandbox) -> list[CellResult]:
+        session = await sandbox.open(images or [], seed=7)
+        return [await session.run_cell(code) for code in codes]
+
+    return with_sandbox(scene, params)
+
+
+def descendants(pid: int) -> set[int]:
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            parents[int(entry.name)] = int(fields[1])
+    found = {pid}
+    while grown := {child for child, parent in parents.items() if parent in found} - found:
+        found |= grown
+    return found
+
+
+async def until_gone(pids: set[int]) -> set[int]:
+    for _ in range(200):
+        alive = {pid for pid in pids if _is_alive(pid)}
+        if not alive:
+            break
+        await asyncio.sleep(0.01)
+    return alive
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def test_an_endless_loop_times_out_and_its_variables_are_kept() -> None:
+    stopped, after = run_cells("x = 41\nwhile True: pass", "x + 1")
+    assert stopped.status is CellStatus.TIMEOUT
+    assert stopped.error_class == "TimeoutError"
+    assert not stopped.is_session_lost
+    assert after.value == "42"
+
+
+def test_code_that_swallows_the_interrupt_is_ended() -> None:
+    code = "import signal; signal.signal(signal.SIGPROF, print)\nwhile True: pass"
+    (stopped,) = run_cells(code, params=PATIENT)
+    assert stopped.status is CellStatus.TIMEOUT
+    assert stopped.is_session_lost
+
+
+def test_a_sleeping_cell_is_ended_by_the_wall_clock() -> None:
+    slept, after = run_cells("import time; time.sleep(60)", "1")
+    assert slept.status is CellStatus.TIMEOUT
+    assert slept.is_session_lost
+    assert after.stderr.startswith(RESTARTED)
+
+
+def test_a_session_that_used_up_its_cpu_time_gets_no_more() -> None:
+    results = run_cells(*["while True: pass"] * 3)
+    assert [result.status for result in results] == [CellStatus.TIMEOUT] * 3
+    assert results[2].cpu_s < 0.2
+    assert "of this session are used up" in results[2].stderr
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "rows = []\nwhile True: rows.append(bytearray(1 << 20))",
+        "import numpy as np; np.zeros((200000, 200000))",
+        "from PIL import Image; Image.new('RGB', (100000, 100000))",
+    ],
+)
+def test_a_memory_bomb_is_a_memory_error(code: str) -> None:
+    bomb, after = run_cells(code, "rows = None; 1 + 1")
+    assert (bomb.status, bomb.error_class) == (CellStatus.ERROR, "MemoryError")
+    assert after.value == "2"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import os\nwhile True: os.fork()",
+        "import subprocess; subprocess.run(['true'])",
+        "import os; os.system('true') == 0 and 1 / 0; os.execv('/usr/bin/true', ['true'])",
+        "import multiprocessing as m; m.Process(target=print).start()",
+        "import os; os.kill(os.getppid(), 9)",
+        "import socket; socket.create_connection(('127.0.0.1', 9), 1)",
+        "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM)",
+        "import socket; socket.socket(socket.AF_UNIX)",
+        "import ctypes, os; c = ctypes.CDLL(None, use_errno=True)\n"
+        "c.unshare(1 << 28) and exec('raise PermissionError(ctypes.get_errno())')",
+    ],
+)
+def test_processes_signals_and_sockets_are_refused(code: str) -> None:
+    refused, after = run_cells(code, "1 + 1")
+    assert (refused.status, refused.error_class) == (CellStatus.ERROR, "PermissionError")
+    assert after.value == "2"
+
+
+def test_the_files_of_the_project_are_out_of_reach() -> None:
+    (result,) = run_cells(f"open({str(Path(__file__).resolve())!r}).read()")
+    assert result.error_class in ("FileNotFoundError", "PermissionError")
+
+
+def test_secrets_of_the_host_are_not_in_the_environment() -> None:
+    os.environ["AGENTIC_TEST_SECRET"] = "hunter2"
+    try:
+        (result,) = run_cells("import os; 'hunter2' in str(dict(os.environ))")
+    finally:
+        del os.environ["AGENTIC_TEST_SECRET"]
+    assert result.value == "False"
+
+
+def test_files_of_one_session_are_no_concern_of_another() -> None:
+    async def scene(sandbox: ProcessSandbox) -> str:
+        first = await sandbox.open([], seed=0)
+        second = await sandbox.open([], seed=0)
+        await first.run_cell("open('note.txt', 'w').write('x'); import os; os.getcwd()")
+        return (await second.run_cell("import os; os.listdir('.')")).value
+
+    assert with_sandbox(scene) == "[]"
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["import os; os._exit(3)", "import ctypes; ctypes.string_at(0)", "import os; os.abort()"],
+)
+def test_a_crash_is_a_result_and_the_next_cell_runs_in_a_fresh_kernel(code: str) -> None:
+    image = Image.new("RGB", (5, 4), "blue")
+    _, crashed, after, later = run_cells("x = 1", code, "image_1.size", "2", images=[image])
+    assert crashed.status is CellStatus.CRASHED
+    assert crashed.is_session_lost
+    assert not crashed.stderr.startswith(RESTARTED)
+    assert after.stderr.startswith(RESTARTED)
+    assert after.value == "(5, 4)"
+    assert later.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import os; os.write(3, b'\\xff' * 64)",
+        "import os; os.write(3, (300000).to_bytes(4, 'big') + b'[' * 300000)",
+        "import os, json; m = json.dumps({'id': 1, 'status': 'ok', 'stdout': '', 'stderr': '',"
+        "'value': '', 'error_class': '', 'sizes': [[9000, 9000]], 'num_dropped_chars': 0,"
+        "'num_dropped_images': 0, 'cpu_s': 0}).encode()\n"
+        "os.write(3, len(m).to_bytes(4, 'big') + m)",
+        "import os; os.close(3)",
+    ],
+)
+def test_a_forged_answer_ends_the_kernel_only(code: str) -> None:
+    forged, after = run_cells(code, "1 + 1")
+    assert forged.status is CellStatus.CRASHED
+    assert after.value == "2"
+
+
+def test_a_dead_fork_server_is_unavailable_and_the_next_open_recovers() -> None:
+    async def scene(sandbox: ProcessSandbox) -> str:
+        session = await sandbox.open([], seed=0)
+        assert sandbox.server_pid is not None
+        os.kill(sandbox.server_pid, signal.SIGKILL)
+        with pytest.raises(SandboxUnavailable):
+            await session.run_cell("import time; time.sleep(5)")
+        fresh = await sandbox.open([], seed=0)
+        return (await fresh.run_cell("6 * 7")).value
+
+    assert with_sandbox(scene) == "42"
+
+
+def test_a_cancelled_cell_leaves_no_process() -> None:
+    async def scene(sandbox: ProcessSandbox) -> tuple[set[int], CellResult]:
+        await (await sandbox.open([], seed=0)).close()
+        await asyncio.sleep(0.1)
+        before = descendants(os.getpid())
+        session = await sandbox.open([], seed=0)
+        cell = asyncio.create_task(session.run_cell("import time; time.sleep(60)"))
+        await asyncio.sleep(0.1)
+        cell.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cell
+        after = await session.run_cell("1")
+        await session.close()
+        # One spare kernel is warm before and after; whoever was there in between is gone.
+        for _ in range(100):
+            left = descendants(os.getpid())
+            if len(left) <= len(before):
+                break
+            await asyncio.sleep(0.01)
+        assert len(left) <= len(before)
+        return left, after
+
+    _, after = with_sandbox(scene)
+    assert after.stderr.startswith(RESTARTED)
+
+
+def test_closing_leaves_no_process() -> None:
+    async def scene() -> set[int]:
+        sandbox = ProcessSandbox(PARAMS)
+        for seed in range(3):
+            await sandbox.open([], seed=seed)
+        assert sandbox.server_pid is not None
+        pids = descendants(sandbox.server_pid)
+        assert len(pids) >= 4
+        await sandbox.close()
+        return await until_gone(pids)
+
+    assert asyncio.run(scene()) == set()
+
+
+def test_a_killed_host_leaves_no_process() -> None:
+    program = (
+        "import asyncio, os\n"
+        "from agentic_vlm.params.parts import SandboxParams\n"
+        "from agentic_vlm.sandbox import build\n"
+        "async def main():\n"
+        "    sandbox = build(SandboxParams())\n"
+        "    session = await sandbox.open([], seed=0)\n"
+        "    print(sandbox.server_pid, flush=True)\n"
+        "    await session.run_cell('import time; time.sleep(60)')\n"
+        "asyncio.run(main())\n"
+    )
+    root = Path(__file__).resolve().parents[3]
+    host = subprocess.Popen([sys.executable, "-c", program], cwd=root, stdout=subprocess.PIPE)
+    assert host.stdout is not None
+    server = int(host.stdout.readline())
+    pids = descendants(server)
+    host.kill()
+    host.wait()
+    host.stdout.close()
+    assert asyncio.run(until_gone(pids)) == set()
+
+
+def test_sixty_four_sessions_run_at_the_same_time_and_share_nothing() -> None:
+    async def scene(sandbox: ProcessSandbox) -> list[str]:
+        async def episode(number: int) -> str:
+            session = await sandbox.open([], seed=number)
+            await session.run_cell(f"mine = {number}")
+            await asyncio.sleep(0)
+            value = (await session.run_cell("mine * 10")).value
+            await session.close()
+            return value
+
+        return list(await asyncio.gather(*(episode(number) for number in range(64))))
+
+    assert with_sandbox(scene, PATIENT) == [str(number * 10) for number in range(64)]
+
+
+def test_one_sandbox_serves_two_event_loops_in_turn() -> None:
+    sandbox = ProcessSandbox(PARAMS)
+
+    async def scene() -> str:
+        session = await sandbox.open([], seed=0)
+        return (await session.run_cell("1 + 1")).value
+
+    assert asyncio.run(scene()) == "2"
+    assert asyncio.run(scene()) == "2"
+    asyncio.run(sandbox.close())
+
+
+def test_the_isolation_is_named() -> None:
+    async def scene(sandbox: ProcessSandbox) -> tuple[str, ...]:
+        await sandbox.open([], seed=0)
+        return sandbox.isolation
+
+    assert len(with_sandbox(scene)) >= 4
