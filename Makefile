@@ -58,8 +58,9 @@ ui: env ## Prefect's server on http://127.0.0.1:4200
 	$(BIN)/prefect server start --host 127.0.0.1
 
 lock-check: env ## name the stages that dvc.lock does not describe; runs nothing
-	@stale=$$($(RUN) -m dvc repro --allow-missing --dry | grep -E "^(Running stage|Stage .* changed)" || true); \
-	if [ -n "$$stale" ]; then echo "$$stale"; echo "dvc.lock is stale: run make reproduce"; exit 1; fi; \
+	@plan=$$($(RUN) -m dvc repro --allow-missing --dry) || { echo "$$plan"; exit 1; }; \
+	stale=$$(echo "$$plan" | grep "^Running stage" || true); \
+	if [ -n "$$stale" ]; then echo "$$stale"; echo "dvc.lock is stale: make reproduce"; exit 1; fi; \
 	echo "dvc.lock describes every stage"
 
 clean: ## remove caches and scratch work; data, models and .venv stay

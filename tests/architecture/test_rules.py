@@ -1,8 +1,10 @@
 """Rules of the tree that no single module can see."""
 
+import ast
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,16 +20,20 @@ MAX_LINES = 300
 LONG_MODULES: dict[str, str] = {}
 """Modules that may be longer, each with its reason."""
 
-BROAD_EXCEPT = ("agentic_vlm/agent/batch.py", "agentic_vlm/stage.py", "flows/")
-"""One episode, one stage, one flow task: each records and goes on or stops."""
-
-FORBIDDEN = {
-    r"\.executemany\(": "a thousand times slower than Arrow tables",
-    r"pickle\.loads?\(": "runs what it reads",
-    r"(?<![\w.])eval\(": "runs what it reads",
-    r"\b(?:TODO|FIXME|XXX)\b": "finish it or leave it out",
-    r"NotImplementedError": "finish it or leave it out",
+BROAD_EXCEPT = {
+    "agentic_vlm/agent/batch.py": "one episode: recorded, the rest goes on",
+    "agentic_vlm/stage.py": "one stage: logged, then exit status 1",
+    "agentic_vlm/sandbox/cell.py": "model-written code may raise anything; it is a result",
+    "agentic_vlm/sandbox/fork_server.py": "a forked child must end without running parent code",
+    "agentic_vlm/backends/local.py": "hands the fault to every episode of the batch",
 }
+"""Modules that may catch everything, each with its reason. Flow tasks may too."""
+
+RUNS_CODE = {"agentic_vlm/sandbox/cell.py"}
+"""The kernel runs model-written code: that is its work."""
+
+PRINTS = {"agentic_vlm/sandbox/pictures.py"}
+"""`show` of the kernel prints for the model, as any name in a notebook does."""
 
 
 def name_of(path: Path) -> str:
@@ -64,22 +70,58 @@ def test_modules_stay_short():
     assert set(long) == set(LONG_MODULES), f"split by noun, or name the reason: {long}"
 
 
-@pytest.mark.parametrize("pattern", sorted(FORBIDDEN))
-def test_forbidden_words_stay_out(pattern):
-    found = [name_of(path) for path in MODULES if re.search(pattern, path.read_text())]
-    assert not found, f"{FORBIDDEN[pattern]}: {found}"
+def calls(path: Path) -> Iterator[ast.Call]:
+    tree = ast.parse(path.read_text())
+    return (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+
+
+def called_names(path: Path) -> set[str]:
+    """Return the names of what a module calls: `print`, `pickle.load`, `connection.execute`."""
+    return {ast.unparse(call.func) for call in calls(path)}
+
+
+def modules_that(is_guilty: Callable[[Path], bool]) -> set[str]:
+    return {name_of(path) for path in MODULES if is_guilty(path)}
+
+
+def test_nothing_is_left_for_later():
+    pattern = re.compile(r"\b(TODO|FIXME|XXX)\b|raise NotImplementedError")
+    assert modules_that(lambda path: bool(pattern.search(path.read_text()))) == set()
+
+
+def test_rows_are_never_inserted_one_by_one():
+    def inserts_rows(path: Path) -> bool:
+        return any(name.endswith("executemany") for name in called_names(path))
+
+    assert modules_that(inserts_rows) == set()
+
+
+def test_nothing_that_was_read_is_run():
+    banned = {"eval", "exec", "pickle.load", "pickle.loads"}
+    assert modules_that(lambda path: bool(banned & called_names(path))) <= RUNS_CODE
 
 
 def test_only_command_lines_print():
-    pattern = re.compile(r"^\s*print\(", re.MULTILINE)
-    modules = [path for path in MODULES if path.name != "__main__.py"]
-    assert [name_of(path) for path in modules if pattern.search(path.read_text())] == []
+    def prints(path: Path) -> bool:
+        return path.name != "__main__.py" and any(
+            ast.unparse(call.func) == "print"
+            and not any(keyword.arg == "file" for keyword in call.keywords)
+            for call in calls(path)
+        )
+
+    assert modules_that(prints) <= PRINTS
 
 
-def test_broad_excepts_stand_in_three_places_only():
-    pattern = re.compile(r"except( Exception| BaseException)?( as \w+)?:")
-    found = [name_of(path) for path in MODULES if pattern.search(path.read_text())]
-    assert [name for name in found if not name.startswith(BROAD_EXCEPT)] == []
+def test_only_named_modules_catch_everything():
+    def catches_everything(path: Path) -> bool:
+        return any(
+            isinstance(node, ast.ExceptHandler)
+            and (node.type is None or ast.unparse(node.type) in ("Exception", "BaseException"))
+            for node in ast.walk(ast.parse(path.read_text()))
+        )
+
+    guilty = modules_that(catches_everything)
+    assert {name for name in guilty if not name.startswith("flows/")} <= set(BROAD_EXCEPT)
 
 
 def test_no_stage_imports_prefect():

@@ -56,7 +56,7 @@ def test_a_count_takes_whole_numbers_only(raw, value):
 
 def test_a_key_that_has_a_default_in_code_must_still_be_written_out(raw):
     del raw["probe"]["stop_early"]
-    with pytest.raises(ParamsError, match="probe.stop_early: missing"):
+    with pytest.raises(ParamsError, match=r"probe\.stop_early: missing"):
         parse_params(raw, where="params.yaml")
 
 

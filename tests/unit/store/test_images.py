@@ -104,7 +104,11 @@ def test_only_pictures_that_are_kept_are_written(tmp_path, make_image):
 
 
 def test_a_failed_block_writes_nothing(tmp_path, make_image):
-    with pytest.raises(RuntimeError), ImageWriter(tmp_path / "images") as images:
-        images.add(make_image())
-        raise RuntimeError("stop")
+    def failing():
+        with ImageWriter(tmp_path / "images") as images:
+            images.add(make_image())
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError):
+        failing()
     assert not (tmp_path / "images").exists()

@@ -1,0 +1,79 @@
+"""Checkpoints: weights, processor and the card that says where they come from."""
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+from agentic_vlm.schema import CheckpointCard
+
+_CARD = "card.json"
+
+
+def checkpoint_digest(folder: Path) -> str:
+    """Return 16 hex digits over all files of a checkpoint except its card.
+
+    Args:
+        folder: weights, config, tokenizer, chat template and image limits.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name not in (_CARD, "README.md"):
+            digest.update(f"{path.relative_to(folder)} {path.stat().st_size}\n".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def save_checkpoint(
+    folder: Path,
+    model: Any,
+    processor: Any,
+    *,
+    stage: str,
+    parent: str,
+    step: int,
+    seed: int,
+    code_sha256: str = "",
+    command: str = "",
+    notes: tuple[str, ...] = (),
+) -> CheckpointCard:
+    """Write weights, processor and card; the folder appears complete or not at all.
+
+    Args:
+        folder: where to; an older checkpoint there is replaced.
+        model: has `save_pretrained`.
+        processor: has `save_pretrained`.
+        stage: the stage that made it.
+        parent: checkpoint_id of the checkpoint it started from; empty for the base.
+        step: optimiser steps of this stage.
+        seed: seed of this stage.
+        code_sha256: digest of the code that made it, for the frozen base.
+        command: command that makes it again.
+        notes: measured facts, one sentence each.
+    """
+    draft = folder.with_name(f"{folder.name}.tmp")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    model.save_pretrained(draft)
+    processor.save_pretrained(draft)
+    card = CheckpointCard(
+        checkpoint_id=checkpoint_digest(draft),
+        stage=stage,
+        parent=parent,
+        architecture=type(model).__name__,
+        num_parameters=sum(parameter.numel() for parameter in model.parameters()),
+        step=step,
+        seed=seed,
+        code_sha256=code_sha256,
+        command=command,
+        notes=notes,
+    )
+    (draft / _CARD).write_text(card.model_dump_json(indent=2) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    draft.rename(folder)
+    return card
+
+
+def read_card(folder: Path) -> CheckpointCard:
+    """Return the card of a checkpoint folder."""
+    return CheckpointCard.model_validate_json((folder / _CARD).read_text())

@@ -1,0 +1,114 @@
+"""Cold start: supervised training on trajectories, on the tokens of the policy only."""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
+from trl import SFTConfig, SFTTrainer
+
+from agentic_vlm.agent.context import TokenContext
+from agentic_vlm.backends.encoder import PictureEncoder
+from agentic_vlm.params import TrainSftParams
+from agentic_vlm.training.collate import ContextCollator
+from agentic_vlm.training.resume import last_checkpoint
+
+logger = logging.getLogger(__name__)
+
+OnStep = Callable[[int], None]
+"""Takes the number of finished steps."""
+
+
+class StepReporter(TrainerCallback):  # type: ignore[misc]  # untyped base class
+    """Reports each finished step, for a progress display."""
+
+    def __init__(self, on_step: OnStep) -> None:
+        """Keep the receiver."""
+        self._on_step = on_step
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Pass on the number of the step."""
+        self._on_step(state.global_step)
+
+
+def freeze_vision(model: Any) -> None:
+    """Fix the vision tower, projector included.
+
+    Source: cold start of DeepEyesV2, release: freeze_vision_tower and freeze_multi_modal_projector.
+    """
+    model.model.visual.requires_grad_(requires_grad=False)
+
+
+def train_sft(
+    model: Any,
+    processor: Any,
+    contexts: Sequence[TokenContext],
+    params: TrainSftParams,
+    *,
+    seed: int,
+    scratch: Path,
+    on_step: OnStep,
+) -> list[dict[str, float]]:
+    """Train the model in place and return its loss curve; goes on from the last checkpoint.
+
+    Args:
+        model: a Qwen-VL model.
+        processor: its processor.
+        contexts: rendered trajectories.
+        params: schedule and what is frozen.
+        seed: order of the rows.
+        scratch: folder of resumable checkpoints.
+        on_step: called after every step.
+    """
+    set_seed(seed)
+    encoder = None
+    if params.freeze_vision:
+        freeze_vision(model)
+        encoder = PictureEncoder(model, processor.image_processor, max_pictures=20_000)
+    trainer = SFTTrainer(
+        model=model,
+        processing_class=processor,
+        args=_config(params, seed=seed, scratch=scratch),
+        train_dataset=Dataset.from_dict({"context": list(range(len(contexts)))}),
+        data_collator=ContextCollator(contexts, processor, encoder=encoder),
+        callbacks=[StepReporter(on_step)],
+    )
+    trainer.train(resume_from_checkpoint=last_checkpoint(scratch))
+    model.requires_grad_(requires_grad=True)
+    return [
+        {"step": float(row["step"]), "loss": float(row["loss"])}
+        for row in trainer.state.log_history
+        if "loss" in row
+    ]
+
+
+def _config(params: TrainSftParams, *, seed: int, scratch: Path) -> SFTConfig:
+    return SFTConfig(
+        output_dir=str(scratch),
+        per_device_train_batch_size=params.batch_size,
+        max_steps=params.num_steps,
+        learning_rate=params.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=round(params.warmup_share * params.num_steps),
+        weight_decay=params.weight_decay,
+        max_grad_norm=1.0,
+        logging_steps=5,
+        save_strategy="steps",
+        save_steps=params.save_every,
+        save_total_limit=1,
+        seed=seed,
+        data_seed=seed,
+        report_to=[],
+        use_cpu=not torch.cuda.is_available(),
+        bf16=False,
+        gradient_checkpointing=False,
+        disable_tqdm=True,
+        max_length=None,
+        remove_unused_columns=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+    )

@@ -1,0 +1,79 @@
+"""The graph of stages as DVC knows it.
+
+`get_active_graph`, `plan_repro` and `collect_stages` are no public interface of DVC; this is the
+only module that uses them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dvc.exceptions import DvcException
+from dvc.lock import LockError
+from dvc.repo import Repo
+from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
+from dvc.rwlock import RWLockError
+
+from agentic_vlm.errors import ParamsError
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One stage of the graph."""
+
+    name: str
+    """Address in DVC, such as `curate` or `evaluate@base`."""
+    upstream: tuple[str, ...]
+    """Stages whose outputs it reads."""
+    metrics: tuple[str, ...]
+    """Its metrics files, relative to the root."""
+    desc: str
+    """What it does."""
+    slots: tuple[str, ...]
+    """Names of the concurrency limits that it takes one place of."""
+    retries: int
+    """New tries after a failure."""
+
+
+def load_nodes(root: Path, *, targets: Sequence[str] = ()) -> list[Node]:
+    """Return the stages in an order in which they can run, upstream first.
+
+    Args:
+        root: root of the project, with dvc.yaml.
+        targets: stages to run with everything upstream of them; empty for all.
+
+    Raises:
+        ParamsError: DVC cannot read the graph, or a target is unknown.
+    """
+    try:
+        with Repo(str(root)) as repo:
+            graph = get_active_graph(repo.index.graph)
+            wanted = collect_stages(repo, targets) if targets else None
+            planned = [stage for stage in plan_repro(graph, wanted) if stage.cmd]
+            names = {stage.addressing for stage in planned}
+            return [
+                Node(
+                    name=stage.addressing,
+                    upstream=tuple(
+                        sorted({one.addressing for one in graph.successors(stage)} & names)
+                    ),
+                    metrics=tuple(sorted(out.def_path for out in stage.outs if out.metric)),
+                    desc=stage.desc or "",
+                    slots=tuple((stage.meta or {}).get("slots", ())),
+                    retries=int((stage.meta or {}).get("retries", 0)),
+                )
+                for stage in planned
+            ]
+    except DvcException as fault:
+        fix = "`dvc stage list` names the stages"
+        raise ParamsError("dvc.yaml", str(fault), fix) from fault
+
+
+def is_up_to_date(root: Path, name: str) -> bool:
+    """Tell whether dvc.lock describes a stage; False where another process holds a lock."""
+    try:
+        with Repo(str(root), _wait_for_lock=True) as repo, repo.lock:
+            (stage,) = repo.stage.collect(name)
+            return not stage.changed()
+    except (LockError, RWLockError):
+        return False
