@@ -76,6 +76,10 @@ class Progress:
         if self._lines:
             self._write_line()
 
+    def advance_to(self, step: int) -> None:
+        """Count up to this step; for work that resumes in the middle."""
+        self.advance(max(0, step - self.num_done))
+
     def track(self, things: Iterable[T]) -> Iterator[T]:
         """Yield each thing and count it once the caller asks for the next."""
         for thing in things:

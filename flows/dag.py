@@ -12,7 +12,6 @@ from dvc.exceptions import DvcException
 from dvc.lock import LockError
 from dvc.repo import Repo
 from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
-from dvc.rwlock import RWLockError
 
 from agentic_vlm.errors import ParamsError
 
@@ -45,18 +44,18 @@ def load_nodes(root: Path, *, targets: Sequence[str] = ()) -> list[Node]:
     Raises:
         ParamsError: DVC cannot read the graph, or a target is unknown.
     """
+    # A bare name would be looked up in the folder from which this process was started.
+    addresses = [f"{root / 'dvc.yaml'}:{target}" for target in targets]
     try:
         with Repo(str(root)) as repo:
             graph = get_active_graph(repo.index.graph)
-            wanted = collect_stages(repo, targets) if targets else None
+            wanted = collect_stages(repo, addresses) if targets else None
             planned = [stage for stage in plan_repro(graph, wanted) if stage.cmd]
-            names = {stage.addressing for stage in planned}
+            names = {stage.name for stage in planned}
             return [
                 Node(
-                    name=stage.addressing,
-                    upstream=tuple(
-                        sorted({one.addressing for one in graph.successors(stage)} & names)
-                    ),
+                    name=stage.name,
+                    upstream=tuple(sorted({one.name for one in graph.successors(stage)} & names)),
                     metrics=tuple(sorted(out.def_path for out in stage.outs if out.metric)),
                     desc=stage.desc or "",
                     slots=tuple((stage.meta or {}).get("slots", ())),
@@ -73,7 +72,7 @@ def is_up_to_date(root: Path, name: str) -> bool:
     """Tell whether dvc.lock describes a stage; False where another process holds a lock."""
     try:
         with Repo(str(root), _wait_for_lock=True) as repo, repo.lock:
-            (stage,) = repo.stage.collect(name)
+            (stage,) = repo.stage.collect(f"{root / 'dvc.yaml'}:{name}")
             return not stage.changed()
-    except (LockError, RWLockError):
+    except LockError:
         return False

@@ -1,5 +1,6 @@
 """Child processes that cannot outlive the flow."""
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -64,10 +65,8 @@ def kill_children() -> None:
 
 def _kill(child: subprocess.Popen[str]) -> None:
     _signal(child, signal.SIGTERM)
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(_PATIENCE_S)
-    except subprocess.TimeoutExpired:
-        pass
     # The group may outlive its leader: DVC dies at once and leaves the stage behind.
     _signal(child, signal.SIGKILL)
     child.wait()

@@ -55,9 +55,9 @@ class WorldSource(Section):
     """Held-out questions per family that need a tool."""
     num_eval_direct: FamilyCounts = _counts(16, 16, 16, 0, 8)
     """Held-out questions per family that need none."""
-    num_entities: Annotated[int, Field(ge=40)] = 400
+    num_entities: Annotated[int, Field(ge=40)] = 1500
     """Fictional entities with an emblem; those of the suite appear in no training sample."""
-    num_articles: Annotated[int, Field(ge=1)] = 3000
+    num_articles: Annotated[int, Field(ge=1)] = 4000
     """Articles of the encyclopedia, entities included."""
 
 

@@ -67,9 +67,7 @@ def ask(
     return replies
 
 
-def measure_base_skills(
-    model: Any, processor: Any, *, seed: int, num_pictures: int
-) -> BaseSkills:
+def measure_base_skills(model: Any, processor: Any, *, seed: int, num_pictures: int) -> BaseSkills:
     """Measure reading and pointing on pictures of a split that no lesson uses."""
     sampler = Sampler(model, processor, banned_ids=[processor.image_token_id])
     crops, places, labels, boxes = [], [], [], []
@@ -83,9 +81,13 @@ def measure_base_skills(
         labels.append(plate.label)
         places.append((picture, f"Where is the {plate.colour} plate?"))
         boxes.append(box)
-    read = [reply.strip() == label for reply, label in zip(ask(sampler, processor, crops), labels, strict=True)]
+    read = [
+        reply.strip() == label
+        for reply, label in zip(ask(sampler, processor, crops), labels, strict=True)
+    ]
     pointed = [
-        _is_near(reply, box) for reply, box in zip(ask(sampler, processor, places), boxes, strict=True)
+        _is_near(reply, box)
+        for reply, box in zip(ask(sampler, processor, places), boxes, strict=True)
     ]
     return BaseSkills(
         num_pictures=num_pictures,
@@ -102,5 +104,7 @@ def _is_near(reply: str, box: tuple[int, int, int, int]) -> bool:
     if len(parts) != 4 or not all(part.isdigit() for part in parts):
         return False
     left, top, right, bottom = map(int, parts)
-    distance = math.hypot((left + right - box[0] - box[2]) / 2, (top + bottom - box[1] - box[3]) / 2)
+    distance = math.hypot(
+        (left + right - box[0] - box[2]) / 2, (top + bottom - box[1] - box[3]) / 2
+    )
     return distance < CELL_PX

@@ -40,6 +40,9 @@ class PretrainPlan:
     decay_share: float
     seed: int
     save_every: int
+    num_frozen_steps: int
+    """Steps in which the vision tower is fixed: it has had its own lessons, and the first gradients
+    of an untrained language model would spoil them. Half the cost, too."""
 
     @property
     def first_decay_step(self) -> int:
@@ -181,6 +184,7 @@ def pretrain(
         rate = learning_rate(step, plan)
         for group in optimiser.param_groups:
             group["lr"] = rate
+        model.model.visual.requires_grad_(step >= plan.num_frozen_steps)
         loss = _update(model, optimiser, batches)
         step += 1
         curve.append({"step": step, "loss": loss, "learning_rate": rate})

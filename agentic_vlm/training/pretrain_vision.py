@@ -34,8 +34,10 @@ _NUM_SIDE_CLASSES = NUM_CELLS
 
 @dataclass(frozen=True, slots=True)
 class VisionPlan:
-    """Schedule of the dense lessons."""
+    """Schedule of one course of dense lessons: warm-up of 50 steps, then a linear fall."""
 
+    name: str
+    """Names its file of resumable state."""
     num_steps: int
     num_overviews: int
     num_crops: int
@@ -77,7 +79,8 @@ def dense_targets(lessons: Sequence[DenseLesson]) -> dict[str, torch.Tensor]:
             text = truth.text or None
             padded = None if text is None else text.ljust(NUM_CHARS)[:NUM_CHARS]
             chars += [
-                _IGNORED if padded is None else CHAR_CLASSES.index(padded[k]) for k in range(NUM_CHARS)
+                _IGNORED if padded is None else CHAR_CLASSES.index(padded[k])
+                for k in range(NUM_CHARS)
             ]
     return {
         "colour": torch.tensor(colour),
@@ -111,15 +114,18 @@ class DenseBatches(IterableDataset[tuple[torch.Tensor, torch.Tensor, dict[str, t
             yield features["pixel_values"], features["image_grid_thw"], dense_targets(lessons)
 
 
+def build_heads(width: int, *, seed: int) -> DenseHeads:
+    """Return untrained heads."""
+    torch.manual_seed(seed)
+    return DenseHeads(width)
+
+
 def pretrain_vision(
-    model: Any, image_processor: Any, plan: VisionPlan, *, scratch: Path
+    tower: Any, heads: DenseHeads, image_processor: Any, plan: VisionPlan, *, scratch: Path
 ) -> dict[str, float]:
-    """Train the vision tower in place and return the last accuracies; resumes from `scratch`."""
+    """Train tower and heads in place and return the last accuracies; resumes from `scratch`."""
     scratch.mkdir(parents=True, exist_ok=True)
-    saved = scratch / "vision.pt"
-    torch.manual_seed(plan.seed)
-    tower = model.model.visual
-    heads = DenseHeads(model.config.text_config.hidden_size)
+    saved = scratch / f"{plan.name}.pt"
     parameters = [*tower.parameters(), *heads.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=1.0, betas=(0.9, 0.98), weight_decay=0.01)
     step, accuracies = 0, dict[str, float]()

@@ -1,0 +1,120 @@
+"""Writes the folder of the report: report.md, figures, examples.html."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from agentic_vlm.analysis.dynamics import PassCounts, StepFigures
+from agentic_vlm.analysis.examples import Example, render_page
+from agentic_vlm.analysis.figures import (
+    FigureFile,
+    draw_accuracy,
+    draw_calls,
+    draw_passes,
+    draw_rl,
+)
+from agentic_vlm.analysis.flow import FlowRow
+from agentic_vlm.analysis.scores import Summary
+from agentic_vlm.analysis.tables import (
+    accuracy_table,
+    family_table,
+    flow_table,
+    kinds_table,
+    left_out_table,
+    pair_table,
+    realx_table,
+)
+from agentic_vlm.schema import Trajectory
+from agentic_vlm.store import ImageStore
+
+_FIGURES = "figures"
+
+
+@dataclass(frozen=True, slots=True)
+class ReportContent:
+    """What the report shows; parts that were not run are empty, and it says so."""
+
+    summary: Summary
+    """metrics/summary.json."""
+    trajectories: Mapping[str, Sequence[Trajectory]]
+    """Graded episodes by model, as named in the summary."""
+    curves: Sequence[StepFigures]
+    """RL steps; empty where RL was not run."""
+    passes: Mapping[str, PassCounts]
+    """Probe by mode; empty where it was not run."""
+    flow: Sequence[FlowRow]
+    """What the stages wrote."""
+    examples: Sequence[Example]
+    """Trajectories to show in full."""
+    pictures: ImageStore
+    """Their pictures."""
+
+
+def write_report(content: ReportContent, folder: Path) -> None:
+    """Write the report into a folder; equal content gives equal bytes."""
+    figures = folder / _FIGURES
+    scores = draw_accuracy(content.summary, figures), draw_calls(content.summary, figures)
+    curves, passes = draw_rl(content.curves, figures), draw_passes(content.passes, figures)
+    text = _render(content, scores=scores, curves=curves, passes=passes)
+    (folder / "report.md").write_text(text, encoding="utf-8")
+    page = render_page(content.examples, content.pictures)
+    (folder / "examples.html").write_text(page, encoding="utf-8")
+
+
+def _render(
+    content: ReportContent,
+    *,
+    scores: tuple[FigureFile, FigureFile],
+    curves: FigureFile,
+    passes: FigureFile,
+) -> str:
+    accuracy, calls = scores
+    sections = [
+        "# Report",
+        *_score_sections(content.summary, accuracy),
+        *_tool_sections(content, calls),
+        "## Reinforcement learning",
+        _embed(curves),
+        "## What the base could do",
+        _embed(passes),
+        "## Data",
+        flow_table(content.flow),
+        "## Examples",
+        f"[examples.html](examples.html) shows {len(content.examples)} trajectories with pictures.",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _score_sections(summary: Summary, accuracy: FigureFile) -> list[str]:
+    return [
+        "Answers without a verdict (outages of ours, doubts of the grader) are in no mean; "
+        "`bounds` shows the accuracy if all of them were wrong, and if all were right.",
+        "## Scores",
+        accuracy_table(summary) if summary.models else "evaluate: not run",
+        "### Differences",
+        "On the samples that both models answered: paired bootstrap interval, exact McNemar test.",
+        pair_table(summary),
+        _embed(accuracy),
+        "### By family",
+        family_table(summary),
+        "### By ability, as in RealX-Bench",
+        "Accuracy in %. A question may need several abilities; integration needs all three.",
+        realx_table(summary),
+    ]
+
+
+def _tool_sections(content: ReportContent, calls: FigureFile) -> list[str]:
+    return [
+        "## Use of tools",
+        _embed(calls),
+        "### What calls are for",
+        "Read from the code of each call; a call that failed is an error, whatever it was for.",
+        kinds_table(content.trajectories),
+        "### Left out, by number of calls",
+        "Outages hit those who call tools. Where the shares differ, the means above are biased.",
+        left_out_table(content.trajectories),
+    ]
+
+
+def _embed(figure: FigureFile) -> str:
+    return f"![{figure.caption}]({_FIGURES}/{figure.name}.png)\n\n*{figure.caption}*"

@@ -1,0 +1,1 @@
+"""From raw samples to pools: intake, duplicates, contamination, probing, allocation."""

@@ -1,0 +1,79 @@
+"""Each sample once: exact duplicates by id, near duplicates by picture, question and answer."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+
+from agentic_vlm.curation.normalise import reject
+from agentic_vlm.curation.pictures import PictureFinder, PictureView
+from agentic_vlm.curation.texts import QuestionFinder, is_near_question
+from agentic_vlm.grading import grade_answer
+from agentic_vlm.params import CurateParams
+from agentic_vlm.schema import CuratedSample, Rejection, RejectReason, Verdict
+
+
+class DuplicateFilter:
+    """Passes on the first of several samples that are the same.
+
+    A near duplicate shows the same pictures, or none either, asks nearly the same question with
+    the same numbers and names, and has the same answer. Questions about pictures often come from
+    templates, so text alone says nothing about them.
+    """
+
+    def __init__(self, views: Mapping[str, PictureView], *, params: CurateParams) -> None:
+        """Take what is compared of every picture, by digest."""
+        self._params = params
+        self._views = views
+        self._kept: dict[str, CuratedSample] = {}
+        self._by_picture: dict[str, list[str]] = defaultdict(list)
+        self._pictures = PictureFinder((), max_distance=params.phash_distance)
+        self._questions = QuestionFinder(threshold=params.near_duplicate_threshold)
+
+    def check(self, sample: CuratedSample) -> Rejection | None:
+        """Return why the sample is left out; None keeps it and remembers it."""
+        twin = self._kept.get(sample.sample_id)
+        if twin is not None:
+            return reject(sample, RejectReason.EXACT_DUPLICATE, f"equals {_name(twin)}")
+        for candidate in self._candidates(sample):
+            if self._is_near(sample, candidate):
+                evidence = f"near {_name(candidate)}: {candidate.question!r}"
+                return reject(sample, RejectReason.NEAR_DUPLICATE, evidence)
+        self._remember(sample)
+        return None
+
+    def _candidates(self, sample: CuratedSample) -> Iterator[CuratedSample]:
+        if not sample.images:
+            names: Iterable[str] = self._questions.propose_and_add(
+                sample.sample_id, sample.question
+            )
+        else:
+            same = self._pictures.find(self._views[sample.images[0].sha256])
+            names = (name for sha256 in same for name in self._by_picture[sha256])
+        return (self._kept[name] for name in names if name in self._kept)
+
+    def _is_near(self, sample: CuratedSample, other: CuratedSample) -> bool:
+        if len(sample.images) != len(other.images) or not is_near_question(
+            sample.question, other.question, threshold=self._params.near_duplicate_threshold
+        ):
+            return False
+        if grade_answer(sample.answer, other).verdict is not Verdict.CORRECT:
+            return False
+        return all(
+            ref.sha256 == twin.sha256 or self._is_same(ref.sha256, twin.sha256)
+            for ref, twin in zip(sample.images[1:], other.images[1:], strict=True)
+        )
+
+    def _is_same(self, sha256: str, other: str) -> bool:
+        distance = self._params.phash_distance
+        finder = PictureFinder([(other, self._views[other])], max_distance=distance)
+        return bool(finder.find(self._views[sha256]))
+
+    def _remember(self, sample: CuratedSample) -> None:
+        self._kept[sample.sample_id] = sample
+        if sample.images:
+            first = sample.images[0].sha256
+            self._pictures.add(first, self._views[first])
+            self._by_picture[first].append(sample.sample_id)
+
+
+def _name(sample: CuratedSample) -> str:
+    return f"{sample.source}:{sample.source_row_id}"

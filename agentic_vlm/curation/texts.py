@@ -1,0 +1,96 @@
+"""How near two questions are, and what in them must not differ."""
+
+import re
+from collections.abc import Iterator
+
+from datasketch import MinHash, MinHashLSH
+
+_SHINGLE = 4
+_NUM_PERMUTATIONS = 128
+# The hash estimates the similarity with a spread of about 0.04; the exact value decides.
+_SLACK = 0.15
+_WORD = re.compile(r"\w+(?:[.,]\d+)*")
+# Words that begin a sentence with a capital letter and name nothing.
+_OPENERS = frozenset(
+    (
+        *("a", "an", "and", "are", "as", "at", "based", "by", "can", "calculate", "compute"),
+        *("consider", "count", "describe", "determine", "do", "does", "each", "find", "for"),
+        *("from", "give", "given", "he", "her", "his", "how", "i", "if", "in", "is", "it", "its"),
+        *("let", "list", "many", "name", "of", "on", "please", "read", "say", "she", "so"),
+        *("suppose", "tell", "that", "the", "their", "then", "there", "these", "they", "this"),
+        *("to", "was", "we", "were", "what", "when", "where", "which", "who", "whose", "why"),
+        *("with", "you"),
+    )
+)
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words of a text in lower case, numbers whole.
+
+    >>> words_of("How many of 1,250 pens?")
+    ['how', 'many', 'of', '1,250', 'pens']
+    """
+    return [word.lower() for word in _WORD.findall(text)]
+
+
+def decisive_words(text: str) -> frozenset[str]:
+    """Return the words that make a different question when they differ: numbers and names.
+
+    >>> sorted(decisive_words("How many pens has Tom in 3 boxes?"))
+    ['3', 'tom']
+    """
+    found = (word for word in _WORD.findall(text) if _is_number(word) or word[0].isupper())
+    return frozenset(word.lower() for word in found) - _OPENERS
+
+
+def _is_number(word: str) -> bool:
+    return any(sign.isdigit() for sign in word)
+
+
+def shingles_of(text: str) -> frozenset[str]:
+    """Return the overlapping pieces of four characters of a text, words apart by one blank."""
+    plain = " ".join(words_of(text))
+    last = max(len(plain) - _SHINGLE, 0)
+    return frozenset(plain[start : start + _SHINGLE] for start in range(last + 1))
+
+
+def jaccard(left: frozenset[str], right: frozenset[str]) -> float:
+    """Return the share of common members; 1 for two empty sets.
+
+    >>> jaccard(frozenset("ab"), frozenset("bc"))
+    0.3333333333333333
+    """
+    both = left | right
+    return len(left & right) / len(both) if both else 1.0
+
+
+def is_near_question(left: str, right: str, *, threshold: float) -> bool:
+    """Return whether two questions ask the same in nearly the same words."""
+    if decisive_words(left) != decisive_words(right):
+        return False
+    return jaccard(shingles_of(left), shingles_of(right)) >= threshold
+
+
+def iter_ngrams(text: str, size: int) -> Iterator[tuple[str, ...]]:
+    """Yield every run of `size` words."""
+    words = words_of(text)
+    for start in range(len(words) - size + 1):
+        yield tuple(words[start : start + size])
+
+
+class QuestionFinder:
+    """Proposes near questions among many; the caller decides with `is_near_question`."""
+
+    def __init__(self, *, threshold: float) -> None:
+        """Set the similarity from which questions are to be proposed."""
+        self._index = MinHashLSH(
+            threshold=max(threshold - _SLACK, 0.05), num_perm=_NUM_PERMUTATIONS
+        )
+
+    def propose_and_add(self, name: str, text: str) -> list[str]:
+        """Return names of earlier questions that may be near, sorted; then add this one."""
+        sketch = MinHash(num_perm=_NUM_PERMUTATIONS, seed=1)
+        sketch.update_batch([piece.encode() for piece in sorted(shingles_of(text))])
+        names = sorted(self._index.query(sketch))
+        self._index.insert(name, sketch)
+        return names

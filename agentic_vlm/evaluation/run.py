@@ -1,0 +1,178 @@
+"""Answer the samples of held-out suites with one model, and grade the answers.
+
+A sample that stands in several suites is asked once per mode and counted in each. Episodes run in
+chunks of `agent.max_concurrent`, and only whole chunks are kept: the batches of a resumed run are
+then those of an uninterrupted one, so that rounding inside a batch cannot tell them apart.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from PIL import Image
+
+from agentic_vlm.agent.batch import run_batch
+from agentic_vlm.agent.runtime import Runtime
+from agentic_vlm.agent.task import EpisodeTask, episode_seed
+from agentic_vlm.errors import JudgeUnavailable
+from agentic_vlm.grading import Grade, Judge, grade_with_judge
+from agentic_vlm.params import GradingParams, Params
+from agentic_vlm.schema import (
+    ProbeMode,
+    RawSample,
+    ScoredAnswer,
+    StopReason,
+    Trajectory,
+    Verdict,
+)
+from agentic_vlm.store import ImageStore, ImageWriter, Parts
+
+STAGE_NAME = "evaluate"
+
+
+class Ask(NamedTuple):
+    """One sample in one mode."""
+
+    sample: RawSample
+    mode: ProbeMode
+
+
+@dataclass(frozen=True, slots=True)
+class Collector:
+    """Where finished work goes and whence pictures come."""
+
+    pictures: ImageStore
+    """Pictures of the samples."""
+    parts: Parts[Trajectory]
+    """Finished episodes; survive a crash."""
+    images: ImageWriter
+    """Pictures of observations; survive a crash if they have a spool."""
+    on_done: Callable[[int], None]
+    """Told how many more episodes are finished."""
+
+
+def plan_asks(suites: Mapping[str, Sequence[RawSample]], modes: Sequence[ProbeMode]) -> list[Ask]:
+    """Return every distinct sample of the suites in every mode, mode by mode."""
+    samples = {sample.sample_id: sample for rows in suites.values() for sample in rows}
+    return [Ask(sample, mode) for mode in modes for sample in samples.values()]
+
+
+async def collect_episodes(
+    asks: Sequence[Ask], *, runtime: Runtime, collector: Collector, params: Params
+) -> None:
+    """Run the asks that are not finished and append their trajectories to the parts.
+
+    Raises:
+        ImageError: a picture of a sample is missing or broken.
+    """
+    finished = collector.parts.finished_ids()
+    size = params.agent.max_concurrent
+    for start in range(0, len(asks), size):
+        chunk = asks[start : start + size]
+        # Pictures are decoded chunk by chunk, so that few of them are in memory.
+        if all(_episode_id(ask, runtime) in finished for ask in chunk):
+            collector.on_done(len(chunk))
+            continue
+        episodes = await run_batch(
+            [_task(ask, collector.pictures, params.seed) for ask in chunk],
+            policy=runtime.policy,
+            kit=runtime.kit,
+            renderer=runtime.renderer,
+            temperature=params.evaluate.temperature,
+            on_episode=lambda task, episode: collector.on_done(1),
+        )
+        for episode in episodes:
+            for encoded in episode.pictures.values():
+                collector.images.add(encoded)
+        collector.parts.append(episode.trajectory for episode in episodes)
+
+
+async def grade_trajectories(
+    trajectories: Sequence[Trajectory],
+    samples: Mapping[str, RawSample],
+    *,
+    judge: Judge,
+    params: GradingParams,
+) -> list[tuple[Trajectory, Grade]]:
+    """Grade each trajectory and note the verdict in it, in the order given."""
+    graded = []
+    for trajectory in trajectories:
+        sample = samples[trajectory.sample_id]
+        grade = await _grade(trajectory, sample, judge=judge, params=params)
+        graded.append((trajectory.model_copy(update={"verdict": grade.verdict}), grade))
+    return graded
+
+
+def iter_scores(
+    graded: Sequence[tuple[Trajectory, Grade]],
+    suites: Mapping[str, Sequence[RawSample]],
+    *,
+    model: str,
+) -> Iterator[ScoredAnswer]:
+    """Yield one scored answer per suite, sample and mode."""
+    by_sample: dict[str, list[tuple[Trajectory, Grade]]] = {}
+    for trajectory, grade in graded:
+        by_sample.setdefault(trajectory.sample_id, []).append((trajectory, grade))
+    for suite, samples in suites.items():
+        for sample in samples:
+            for trajectory, grade in by_sample[sample.sample_id]:
+                yield _score(trajectory, grade, sample, model=model, suite=suite)
+
+
+def _episode_id(ask: Ask, runtime: Runtime) -> str:
+    return _task_of(ask, (), 0).episode_id(runtime.policy.policy_id)
+
+
+def _task(ask: Ask, pictures: ImageStore, root_seed: int) -> EpisodeTask:
+    images = tuple(pictures.get(ref) for ref in ask.sample.images)
+    seed = episode_seed(root_seed, sample_id=ask.sample.sample_id, mode=ask.mode, attempt=0)
+    return _task_of(ask, images, seed)
+
+
+def _task_of(ask: Ask, images: tuple[Image.Image, ...], seed: int) -> EpisodeTask:
+    return EpisodeTask(
+        sample_id=ask.sample.sample_id,
+        question=ask.sample.question,
+        images=images,
+        image_refs=ask.sample.images,
+        mode=ask.mode,
+        attempt=0,
+        seed=seed,
+        stage=STAGE_NAME,
+    )
+
+
+async def _grade(
+    trajectory: Trajectory, sample: RawSample, *, judge: Judge, params: GradingParams
+) -> Grade:
+    if trajectory.stop_reason is StopReason.INFRASTRUCTURE:
+        return Grade(Verdict.UNGRADED, "infrastructure", trajectory.failure)
+    try:
+        return await grade_with_judge(
+            trajectory.answer, sample, question=sample.question, judge=judge, params=params
+        )
+    except JudgeUnavailable as fault:
+        return Grade(Verdict.UNGRADED, "unavailable", str(fault))
+
+
+def _score(
+    trajectory: Trajectory, grade: Grade, sample: RawSample, *, model: str, suite: str
+) -> ScoredAnswer:
+    return ScoredAnswer(
+        model=model,
+        suite=suite,
+        mode=trajectory.mode,
+        sample_id=sample.sample_id,
+        trajectory_id=trajectory.trajectory_id,
+        family=sample.family,
+        need=sample.need,
+        difficulty=sample.difficulty,
+        flags=sample.flags,
+        verdict=grade.verdict,
+        rule=grade.rule,
+        answer=trajectory.answer,
+        stop_reason=trajectory.stop_reason.value,
+        num_calls=trajectory.num_calls,
+        num_failed_calls=trajectory.num_failed_calls,
+        num_tokens=trajectory.num_tokens,
+    )

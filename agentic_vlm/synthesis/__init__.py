@@ -1,0 +1,1 @@
+"""Teacher trajectories for the cold start, and which of them are taught."""

@@ -1,0 +1,121 @@
+"""report: scores, rollouts, probes -> tables, figures, examples and metrics/summary.json."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from agentic_vlm.analysis.dynamics import pass_counts, rl_curves
+from agentic_vlm.analysis.examples import Example, choose_examples
+from agentic_vlm.analysis.flow import count_flow
+from agentic_vlm.analysis.report import ReportContent, write_report
+from agentic_vlm.analysis.scores import parse_summary
+from agentic_vlm.evaluation.summary import column_of, summarize
+from agentic_vlm.runlog import write_json
+from agentic_vlm.schema import Probe, RawSample, Rollout, ScoredAnswer, Trajectory
+from agentic_vlm.stage import Stage, StageContext, StageReport
+from agentic_vlm.store import ImageStore, iter_records, read_records
+from agentic_vlm.store.folders import replacing_folder
+
+R = TypeVar("R", Rollout, Probe)
+
+STAGE = Stage(
+    name="report",
+    doc="Write tables, figures, examples, and the summary that is kept in git.",
+    reads=(
+        "data/raw",
+        "data/suites",
+        "data/curated",
+        "data/probes",
+        "data/pools",
+        "data/trajectories",
+        "data/sft",
+        "data/rollouts",
+        "data/scores",
+    ),
+    writes=("data/reports", "metrics/summary.json"),
+    keeps_books=False,
+)
+
+
+def run(context: StageContext) -> StageReport:
+    """Report on whatever was run; a recipe may leave stages out."""
+    evaluate = context.params.evaluate
+    data = context.root / "data"
+    models = [model for model in evaluate.modes if (data / "scores" / model / "scores").exists()]
+    scores, trajectories = _read_scores(context, models)
+    summary = summarize(scores, num_bootstrap=evaluate.num_bootstrap, seed=context.params.seed)
+    num_files = _write(context, summary, models, trajectories)
+    write_json(context.write_to("metrics/summary.json"), summary)
+    return StageReport(num_in=len(scores), num_out=num_files)
+
+
+def _read_scores(
+    context: StageContext, models: list[str]
+) -> tuple[list[ScoredAnswer], dict[str, list[Trajectory]]]:
+    """Return all scored answers, and the episodes by the name of model and mode."""
+    scores: list[ScoredAnswer] = []
+    trajectories: dict[str, list[Trajectory]] = {}
+    for model in models:
+        folder = context.root / "data" / "scores" / model
+        own = list(context.limited(iter_records(folder / "scores", ScoredAnswer)))
+        episodes = {
+            row.trajectory_id: row for row in iter_records(folder / "trajectories", Trajectory)
+        }
+        # A sample of several suites has several scores and one episode.
+        for trajectory_id, column in {row.trajectory_id: column_of(row) for row in own}.items():
+            trajectories.setdefault(column, []).append(episodes[trajectory_id])
+        scores += own
+    return scores, trajectories
+
+
+def _write(
+    context: StageContext,
+    summary: dict[str, object],
+    models: list[str],
+    trajectories: dict[str, list[Trajectory]],
+) -> int:
+    data = context.root / "data"
+    content = ReportContent(
+        summary=parse_summary(summary),
+        trajectories=trajectories,
+        curves=rl_curves(_rows_if_run(data / "rollouts" / "records", Rollout)),
+        passes=pass_counts(_rows_if_run(data / "probes" / "records", Probe)),
+        flow=count_flow(data),
+        examples=_examples(context, models, trajectories),
+        pictures=ImageStore.open(*_image_folders(data, models)),
+    )
+    with replacing_folder(context.write_to("data/reports")) as folder:
+        write_report(content, folder)
+        return sum(path.is_file() for path in folder.rglob("*"))
+
+
+def _examples(
+    context: StageContext, models: list[str], trajectories: dict[str, list[Trajectory]]
+) -> list[Example]:
+    """Choose from the last model of the flow that was evaluated with tools."""
+    model = next((name for name in reversed(models) if name in trajectories), None)
+    if model is None:
+        return []
+    suites = [context.root / "data" / "suites" / name for name in context.params.evaluate.suites]
+    samples = {
+        sample.sample_id: sample
+        for suite in suites
+        if suite.exists()
+        for sample in read_records(suite / "records", RawSample)
+    }
+    num_examples = context.params.report.num_examples
+    return choose_examples(trajectories[model], samples, model=model, num_examples=num_examples)
+
+
+def _rows_if_run(folder: Path, record_type: type[R]) -> Iterable[R]:
+    return iter_records(folder, record_type) if folder.exists() else ()
+
+
+def _image_folders(data: Path, models: list[str]) -> list[Path]:
+    suites = {path.parent for path in (data / "suites").rglob("images/part-*.parquet")}
+    scores = {data / "scores" / model / "images" for model in models}
+    return sorted(suites | {folder for folder in scores if folder.exists()})
+
+
+if __name__ == "__main__":
+    STAGE.main(run)

@@ -1,0 +1,74 @@
+"""train_sft: kept trajectories -> cold-start checkpoint."""
+
+from agentic_vlm.agent.render import Renderer
+from agentic_vlm.agent.replay import replay
+from agentic_vlm.backends.local import load_model, load_processor
+from agentic_vlm.schema import Trajectory
+from agentic_vlm.stage import Stage, StageContext, StageReport
+from agentic_vlm.store import ImageStore, read_records
+from agentic_vlm.training.checkpoint import read_card, save_checkpoint
+from agentic_vlm.training.curves import write_curve
+from agentic_vlm.training.sft import train_sft
+from agentic_vlm.training.threads import use_threads
+
+STAGE = Stage(
+    name="train_sft",
+    doc="Cold start: teach the base model the protocol from kept trajectories.",
+    reads=("data/sft", "data/raw", "data/trajectories", "models/base"),
+    writes=("models/sft", "plots/train_sft.csv"),
+    keeps_books=False,
+)
+
+
+def run(context: StageContext) -> StageReport:
+    """Train on the policy's tokens of every kept trajectory."""
+    use_threads()
+    params = context.params.train_sft
+    base = context.read_from("models/base")
+    trajectories = read_records(context.read_from("data/sft") / "records", Trajectory)
+    store = ImageStore.open(
+        context.read_from("data/raw") / "images", context.read_from("data/trajectories") / "images"
+    )
+    processor, model = load_processor(base), load_model(base)
+    renderer = Renderer(processor.tokenizer, vision=context.params.vision)
+    with context.timed("render"):
+        contexts = [
+            replay(trajectory, renderer=renderer, load=store.get)
+            for trajectory in context.limited(trajectories)
+        ]
+    with context.progress("steps", total=params.num_steps) as progress, context.timed("train"):
+        curve = train_sft(
+            model,
+            processor,
+            contexts,
+            params,
+            seed=context.params.seed,
+            scratch=context.scratch / "trainer",
+            on_step=progress.advance_to,
+        )
+    card = save_checkpoint(
+        context.write_to("models/sft"),
+        model,
+        processor,
+        stage=STAGE.name,
+        parent=read_card(base).checkpoint_id,
+        step=params.num_steps,
+        seed=context.params.seed,
+    )
+    write_curve(context.write_to("plots/train_sft.csv"), curve, columns=("step", "loss"))
+    num_trained = sum(sum(one.loss_mask) for one in contexts)
+    return StageReport(
+        num_in=len(contexts),
+        num_out=len(contexts),
+        summary={
+            "checkpoint_id": card.checkpoint_id,
+            "num_steps": params.num_steps,
+            "final_loss": round(curve[-1]["loss"], 6) if curve else None,
+            "num_trained_tokens": num_trained,
+            "num_tokens": sum(one.num_tokens for one in contexts),
+        },
+    )
+
+
+if __name__ == "__main__":
+    STAGE.main(run)

@@ -1,0 +1,69 @@
+"""What calls are for."""
+
+import pytest
+
+from agentic_vlm.analysis.calls import classify_call, classify_code
+from agentic_vlm.schema import Observation, ToolCall
+
+CODES = {
+    "crop": [
+        "image_1.crop((0, 0, 10, 10))",
+        "box = (0, 0, 9, 9)\npart = image_1.crop(box).resize((90, 90))\npart",
+        "import numpy as np\nnp.array(image_1)[10:20, 30:40]",
+    ],
+    "mark": [
+        "from PIL import ImageDraw\nImageDraw.Draw(image_1).rectangle((0, 0, 5, 5))",
+        "import cv2\ncv2.rectangle(image_1, (0, 0), (5, 5), 3)",
+    ],
+    "other_image": [
+        "image_1.rotate(90)",
+        "image_1.resize((100, 100))",
+        "print(image_1.size)",
+        "from PIL import ImageOps\nImageOps.invert(image_1)",
+    ],
+    "numerical": [
+        "print(3 * 4)",
+        "import math\nmath.sqrt(2)",
+        "sum(v for v in (1, 2))",
+        "print(total)",
+        "def f(n):\n    return n\nf(3)",
+    ],
+    "redisplay": [
+        "image_1",
+        "img = image_1\nimg",
+        "image_1.show()",
+        "import matplotlib.pyplot as plt\nplt.imshow(image_1)\nplt.show()",
+        "from PIL import Image\nImage.open('a.png')",
+    ],
+    "placeholder": [
+        "",
+        "# look closer",
+        "pass",
+        "import math",
+        "'a plan'",
+        "print('done')",
+        "x = 5",
+    ],
+    "error": ["print(", "x = = 1", "\0", "(" * 5000],
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [(kind, code) for kind, codes in CODES.items() for code in codes]
+)
+def test_code_is_classified_by_its_tree(kind, code):
+    assert classify_code(code).value == kind
+
+
+@pytest.mark.parametrize(
+    ("tool", "kind"),
+    [("search", "text_search"), ("image_search", "image_search"), ("fly", "error"), ("", "error")],
+)
+def test_other_tools_are_classified_by_name(tool, kind):
+    assert classify_call(ToolCall(tool=tool), None).value == kind
+
+
+def test_a_failed_call_is_an_error_whatever_it_was_for():
+    call = ToolCall(tool="python", code="image_1.crop((0, 0, 1, 1))")
+    assert classify_call(call, Observation(text="no", status="timeout")).value == "error"
+    assert classify_call(call, Observation(text="ok")).value == "crop"

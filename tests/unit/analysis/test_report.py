@@ -1,0 +1,116 @@
+"""The stages report and index, on a small run of everything."""
+
+import json
+import re
+import shutil
+
+import duckdb
+import pytest
+
+from agentic_vlm.schema import ScoredAnswer, Trajectory
+from agentic_vlm.store import write_records
+from stages import index, report
+
+
+@pytest.fixture
+def write_report():
+    def write(root):
+        report.STAGE.execute(report.run, root=root)
+        folder = root / "data/reports"
+        files = {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+        return {**files, "summary.json": (root / "metrics/summary.json").read_bytes()}
+
+    return write
+
+
+_FILES = {}
+
+
+@pytest.fixture
+def files(trained, write_report):
+    """Give the files of one report; drawn once for all tests that only look."""
+    if not _FILES:
+        _FILES.update(write_report(trained))
+    return _FILES
+
+
+def test_two_runs_give_equal_bytes(trained, write_report, files):
+    assert write_report(trained) == files
+    assert {name.rpartition(".")[2] for name in files} == {"md", "html", "png", "svg", "json"}
+
+
+def test_every_link_of_the_report_leads_to_a_file(files):
+    links = re.findall(r"\]\(([^)]+)\)", files["report.md"].decode())
+    assert len(links) == 5
+    assert set(links) <= set(files)
+
+
+def test_the_summary_has_the_form_that_readers_expect(files):
+    summary = json.loads(files["summary.json"])
+    assert set(summary["models"]) == {"base", "base_direct", "sft", "rl"}
+    for kind in ("direct", "tool", "all"):
+        entry = summary["models"]["rl"][kind]
+        assert {"mean", "low", "high", "n"} <= set(entry["accuracy"])
+        assert {"tool_rate", "calls", "failed_calls"} <= set(entry)
+    assert summary["models"]["rl"]["all"]["accuracy"]["num_infrastructure"] == 1
+    assert summary["paired"]["rl_minus_sft"]["tool"]["n"] == 24
+
+
+def test_what_a_model_wrote_stays_text(files):
+    for name in ("report.md", "examples.html"):
+        assert b"<script" not in files[name]
+        assert b"\x1b" not in files[name]
+    assert b"&lt;script&gt;" in files["examples.html"]
+
+
+def test_examples_show_right_and_wrong_ones_with_all_their_pictures(files):
+    page = files["examples.html"].decode()
+    assert page.count("<article") == 12
+    assert 'class="correct"' in page
+    assert 'class="incorrect"' in page
+    assert page.count("data:image/png;base64,") >= 12
+    assert "not stored here" not in page
+
+
+def test_stages_that_were_left_out_are_said_to_be_not_run(evaluated, write_report):
+    text = write_report(evaluated)["report.md"].decode()
+    assert "Reinforcement learning was not run." in text
+    assert "| train_rl | rollouts | not run | - |" in text
+
+
+def test_a_project_without_scores_still_gets_a_report(project, write_report):
+    files = write_report(project)
+    assert "evaluate: not run" in files["report.md"].decode()
+    assert json.loads(files["summary.json"]) == {"models": {}, "paired": {}}
+
+
+def test_a_picture_that_is_gone_is_named(trained, write_report):
+    for folder in (trained / "data/scores").glob("*/images"):
+        shutil.rmtree(folder)
+    assert "not stored here" in write_report(trained)["examples.html"].decode()
+
+
+def test_names_with_markup_reach_tables_and_figures_as_text(root, make_score, write_report):
+    folder = root / "data/scores/base"
+    write_records(folder / "scores", [make_score(family="a|$b")], ScoredAnswer, key=lambda _: ())
+    episode = {"trajectory_id": "t0", "sample_id": "s00", "stage": "evaluate", "policy": "p"}
+    more = {"mode": "agent", "protocol": "deepeyesv2", "attempt": 0, "seed": 0, "system": ""}
+    lost = Trajectory(**episode, **more, prompt="", turns=(), stop_reason="infrastructure")
+    write_records(folder / "trajectories", [lost], Trajectory, key=lambda _: ())
+    assert "a&#124;$b" in write_report(root)["report.md"].decode()
+
+
+def test_the_index_holds_the_same_rows_after_every_build(trained):
+    built = []
+    for _ in range(2):
+        index.STAGE.execute(index.run, root=trained)
+        path = str(trained / "data/trajectories.duckdb")
+        with duckdb.connect(path, read_only=True) as connection:
+            rows = connection.execute("select * from evaluations order by all").fetchall()
+        built.append((rows, (trained / "metrics/index.json").read_bytes()))
+    assert built[0] == built[1]
+    assert len(built[0][0]) == 200

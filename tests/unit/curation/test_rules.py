@@ -1,0 +1,99 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentic_vlm.curation.rules import AtLeast, Decision, Tally
+from agentic_vlm.curation.schedule import Rules, Schedule
+from agentic_vlm.params import AllocateParams, ProbeParams
+from agentic_vlm.schema import ProbeMode, Verdict
+
+K = 8
+OUTCOMES = st.lists(st.booleans(), min_size=K, max_size=K)
+TABLES = st.dictionaries(st.sampled_from("abcdef"), st.tuples(OUTCOMES, OUTCOMES), min_size=1)
+
+
+def verdict(is_correct):
+    return Verdict.CORRECT if is_correct else Verdict.INCORRECT
+
+
+def play(table, rules):
+    schedule = Schedule(table, rules)
+    made = {}
+    while attempts := schedule.next_round():
+        for sample_id, mode, number in attempts:
+            is_correct = table[sample_id][mode is ProbeMode.AGENT][number]
+            schedule.record(sample_id, mode, verdict(is_correct))
+            assert (sample_id, mode, number) not in made
+            made[sample_id, mode, number] = is_correct
+    return schedule, made
+
+
+def pool(direct, agent, max_direct, min_tool):
+    if sum(direct) > max_direct:
+        return "easy"
+    return "rl" if sum(agent) >= min_tool else "sft"
+
+
+@given(TABLES, st.integers(0, K - 1), st.integers(1, K))
+def test_early_stopping_decides_as_all_attempts_do(table, max_direct, min_tool):
+    allocate = AllocateParams(max_direct_successes=max_direct, min_tool_successes=min_tool)
+    rules = Rules.of(ProbeParams(num_attempts=K), allocate)
+    schedule, made = play(table, rules)
+    for sample_id, (direct, agent) in table.items():
+        seen = [
+            [made[sample_id, mode, n] for n in range(K) if (sample_id, mode, n) in made]
+            for mode in ProbeMode
+        ]
+        assert pool(*seen, max_direct, min_tool) == pool(direct, agent, max_direct, min_tool)
+        if sum(direct) > max_direct:
+            assert not seen[1], "tools were tried although the direct rule rejects"
+    assert len(made) + len(list(schedule.iter_skipped())) == len(table) * 2 * K
+
+
+@given(TABLES)
+def test_no_attempt_is_made_that_could_not_change_the_decision(table):
+    rules = Rules.of(ProbeParams(num_attempts=K), AllocateParams())
+    _, made = play(table, rules)
+    for sample_id, (direct, _) in table.items():
+        num_made = sum(key[:2] == (sample_id, ProbeMode.DIRECT) for key in made)
+        rule = AtLeast(3, K)
+        shortest = next(
+            n
+            for n in range(K + 1)
+            if rule.decide(Tally(sum(direct[:n]), 0, n)) is not Decision.OPEN
+        )
+        assert num_made == shortest
+
+
+def test_without_early_stopping_every_attempt_is_made():
+    rules = Rules.of(ProbeParams(num_attempts=K, stop_early=False), AllocateParams())
+    schedule, made = play({"a": ([True] * K, [True] * K)}, rules)
+    assert len(made) == 2 * K
+    assert not list(schedule.iter_skipped())
+
+
+def test_a_rule_that_is_not_to_be_decided_costs_nothing():
+    rules = Rules.of(ProbeParams(num_attempts=K, decide=("difficulty",)), AllocateParams())
+    _, made = play({"a": ([False] * K, [True] * K)}, rules)
+    assert {mode for _, mode, _ in made} == {ProbeMode.DIRECT}
+
+
+def test_the_first_round_holds_what_is_certainly_needed():
+    rules = Rules.of(ProbeParams(num_attempts=K), AllocateParams(max_direct_successes=2))
+    attempts = Schedule(["a"], rules).next_round()
+    assert [attempt.number for attempt in attempts] == [0, 1, 2]
+
+
+def test_an_attempt_without_verdict_is_never_a_wrong_answer():
+    tally = Tally()
+    for _ in range(7):
+        tally = tally.plus(Verdict.INCORRECT)
+    assert AtLeast(1, K).decide(tally.plus(None)) is Decision.UNKNOWABLE
+    assert AtLeast(1, K).decide(tally.plus(Verdict.UNGRADED)) is Decision.UNKNOWABLE
+    assert AtLeast(1, K).decide(tally.plus(Verdict.INCORRECT)) is Decision.NO
+
+
+@pytest.mark.parametrize(("num_correct", "needed"), [(0, 3), (1, 2), (2, 1), (3, 0)])
+def test_surely_needed_counts_down_to_the_decision(num_correct, needed):
+    tally = Tally(num_correct, 0, num_correct)
+    assert AtLeast(3, K).num_surely_needed(tally) == needed

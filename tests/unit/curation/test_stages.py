@@ -1,0 +1,81 @@
+import json
+
+import pytest
+
+from agentic_vlm.params import read_yaml
+from agentic_vlm.schema import CuratedSample, Probe, ProbeMode, RawSample, Rejection, Verdict
+from agentic_vlm.store import ImageStore, read_records, write_records
+from stages import allocate, curate, ingest
+
+
+@pytest.fixture
+def small(project, make_image):
+    """A project with a small world and a file with a planted fault of each kind."""
+    (project / "pictures").mkdir()
+    make_image("red").save(project / "pictures" / "a.png")
+    rows = [
+        {"question": "What is on it?", "answer": "nothing", "image": "a.png"},
+        {"question": "What  is on it?", "answer": "nothing", "image": "a.png"},
+        {"question": "What?", "answer": "", "image": "a.png"},
+        {"question": "What?", "answer": "x", "image": "b.png"},
+        {"question": "What?", "answer": "x"},
+    ]
+    text = "".join(f"{json.dumps(row)}\n" for row in rows)
+    (project / "rows.jsonl").write_text(f"{text}no json\n")
+    params = read_yaml(project / "params.yaml")
+    few = {"perception": 4, "reasoning": 4, "search": 4, "integration": 2, "text": 2}
+    counts = {"num_train": few, "num_eval_tool": few, "num_eval_direct": few}
+    world = {**params["ingest"]["sources"][0], **counts, "num_entities": 60, "num_articles": 80}
+    mine = {"type": "jsonl", "name": "mine", "path": "rows.jsonl", "images": "pictures"}
+    mine |= {"suite": None, "family": "reasoning"}
+    params["ingest"]["sources"] = [world, mine]
+    (project / "params.yaml").write_text(json.dumps(params))
+    return project
+
+
+def test_ingest_and_curate_keep_their_books(small):
+    first = ingest.STAGE.execute(ingest.run, root=small)
+    assert first.num_in == 16 + 32 + 6
+    assert first.left_out == {"empty_answer": 1, "broken_image": 1, "malformed_row": 1}
+    raw = read_records(small / "data/raw/records", RawSample)
+    store = ImageStore.open(small / "data/raw/images")
+    assert all(ref.sha256 in store for sample in raw for ref in sample.images)
+    second = curate.STAGE.execute(curate.run, root=small)
+    rejected = read_records(small / "data/curated/rejections", Rejection)
+    assert second.num_in == len(raw) == second.num_out + len(rejected)
+    assert sum(row.row_id.startswith("mine:") for row in rejected) == 1
+
+
+def test_two_runs_of_ingest_write_the_same_bytes(small):
+    def snapshot():
+        ingest.STAGE.execute(ingest.run, root=small)
+        return {path: path.read_bytes() for path in (small / "data").rglob("*") if path.is_file()}
+
+    assert snapshot() == snapshot()
+
+
+def test_allocate_keeps_its_books(small):
+    ingest.STAGE.execute(ingest.run, root=small)
+    curate.STAGE.execute(curate.run, root=small)
+    samples = read_records(small / "data/curated/records", CuratedSample)
+    probes = [
+        Probe(
+            sample_id=sample.sample_id,
+            mode=mode,
+            attempt=number,
+            is_needed=True,
+            verdict=Verdict.CORRECT
+            if mode is ProbeMode.AGENT and sample.family == "search"
+            else Verdict.INCORRECT,
+        )
+        for sample in samples
+        for mode in ProbeMode
+        for number in range(8)
+    ]
+    write_records(
+        small / "data/probes/records", probes, Probe, key=lambda row: (row.sample_id, row.attempt)
+    )
+    report = allocate.STAGE.execute(allocate.run, root=small)
+    assert report.num_out == report.num_in == len(samples)
+    rl = read_records(small / "data/pools/rl/records", CuratedSample)
+    assert {sample.family for sample in rl} == {"search"}

@@ -1,0 +1,133 @@
+"""Answering suites with a model, and grading the answers."""
+
+import asyncio
+
+import pytest
+
+from agentic_vlm.agent.runtime import Runtime
+from agentic_vlm.backends.scripted import ScriptedPolicy
+from agentic_vlm.errors import BackendUnavailable
+from agentic_vlm.evaluation.run import (
+    Collector,
+    collect_episodes,
+    grade_trajectories,
+    iter_scores,
+    plan_asks,
+)
+from agentic_vlm.grading import NoJudge
+from agentic_vlm.params import AgentParams, GradingParams, Params, SearchParams, VisionParams
+from agentic_vlm.sandbox.base import CellResult, CellStatus
+from agentic_vlm.sandbox.fake import FakeSandbox
+from agentic_vlm.schema import ProbeMode, Trajectory, Verdict
+from agentic_vlm.search.fake import FakeSearch
+from agentic_vlm.store import ImageStore, ImageWriter, Parts
+from agentic_vlm.tools.toolbox import Toolkit
+
+PARAMS = Params(agent=AgentParams(max_concurrent=2, max_infrastructure_retries=0))
+CROP = "<think>look</think><code>\n```python\nimage_1.crop((0, 0, 30, 30))\n```\n</code>"
+ANSWER = "it is red</think><answer>red</answer>"
+
+
+@pytest.fixture
+def suite(tmp_path, make_sample, make_image):
+    with ImageWriter(tmp_path / "images") as images:
+        ref = images.add(make_image())
+    return [make_sample(question=f"q{number}?", images=(ref,)) for number in range(4)]
+
+
+@pytest.fixture
+def evaluate(tmp_path, make_image, suite):
+    """Give a function that answers the suite with tools and returns trajectories and pictures."""
+    crop = CellResult(CellStatus.OK, images=(make_image("green"),))
+
+    def run(script):
+        kit = Toolkit(
+            agent=PARAMS.agent, vision=VisionParams(), search=SearchParams(),
+            sandbox=FakeSandbox({"image_1.crop((0, 0, 30, 30))": crop}), provider=FakeSearch(),
+        )  # fmt: skip
+        done = []
+        collector = Collector(
+            pictures=ImageStore.open(tmp_path / "images"),
+            parts=Parts(tmp_path / "parts", Trajectory, row_id=lambda row: row.trajectory_id),
+            images=ImageWriter(tmp_path / "seen", spool=tmp_path / "spool"),
+            on_done=done.append,
+        )
+        asks = plan_asks({"pocket": suite}, (ProbeMode.AGENT,))
+        runtime = Runtime(ScriptedPolicy(script), None, kit)
+        asyncio.run(collect_episodes(asks, runtime=runtime, collector=collector, params=PARAMS))
+        collector.images.close()
+        return list(collector.parts), sum(done)
+
+    return run
+
+
+def good(request):
+    return ANSWER if request.turn else CROP
+
+
+def grade(trajectories, suite):
+    samples = {sample.sample_id: sample for sample in suite}
+    return asyncio.run(
+        grade_trajectories(trajectories, samples, judge=NoJudge(), params=GradingParams())
+    )
+
+
+def test_every_sample_is_answered_with_its_pictures_and_graded(tmp_path, evaluate, suite):
+    trajectories, num_done = evaluate(good)
+    scores = list(iter_scores(grade(trajectories, suite), {"pocket": suite}, model="base"))
+    assert num_done == 4
+    assert [score.verdict for score in scores] == [Verdict.CORRECT] * 4
+    assert {score.num_calls for score in scores} == {1}
+    shown = trajectories[0].turns[0].observation.images[0]
+    assert shown.sha256 in ImageStore.open(tmp_path / "seen")
+
+
+def test_a_killed_run_goes_on_after_its_last_whole_chunk(evaluate, suite):
+    asked = []
+
+    def dying(request):
+        if len(asked) >= 4:
+            raise KeyboardInterrupt
+        asked.append(request.episode_id)
+        return good(request)
+
+    with pytest.raises((KeyboardInterrupt, BaseExceptionGroup)):
+        evaluate(dying)
+    again = []
+
+    def counting(request):
+        again.append(request.episode_id)
+        return good(request)
+
+    trajectories, num_done = evaluate(counting)
+    assert len({row.trajectory_id for row in trajectories}) == len(trajectories) == 4
+    assert num_done == 4
+    assert not set(asked) & set(again)
+
+
+def test_an_outage_is_ungraded_and_never_wrong(evaluate, suite):
+    def broken(request):
+        raise BackendUnavailable("server", "gone", "start it")
+
+    graded = grade(evaluate(broken)[0], suite)
+    scores = list(iter_scores(graded, {"pocket": suite}, model="base"))
+    assert {score.verdict for score in scores} == {Verdict.UNGRADED}
+    assert {score.rule for score in scores} == {"infrastructure"}
+
+
+def test_an_episode_without_answer_is_wrong(evaluate, suite):
+    graded = grade(evaluate(lambda request: "hm")[0], suite)
+    assert {trajectory.verdict for trajectory, _ in graded} == {Verdict.INCORRECT}
+    assert {trajectory.stop_reason.value for trajectory, _ in graded} == {"no_action"}
+
+
+def test_a_sample_of_two_suites_is_asked_once_and_counted_twice(evaluate, suite):
+    suites = {"pocket": suite, "other": suite[:1]}
+    assert len(plan_asks(suites, (ProbeMode.AGENT,))) == 4
+    scores = list(iter_scores(grade(evaluate(good)[0], suite), suites, model="base"))
+    assert [score.suite for score in scores] == ["pocket"] * 4 + ["other"]
+
+
+def test_every_mode_asks_every_sample(suite):
+    asks = plan_asks({"pocket": suite}, (ProbeMode.DIRECT, ProbeMode.AGENT))
+    assert [ask.mode for ask in asks] == [ProbeMode.DIRECT] * 4 + [ProbeMode.AGENT] * 4
