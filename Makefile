@@ -19,11 +19,15 @@ help: ## this list
 
 env: .venv/.stamp ## make .venv with the committed versions
 
-# torch first and alone: it decides what the rest must fit.
+# A .venv that holds everything needs no network, which the first try shows. Else torch first and
+# alone: it decides what the rest must fit.
 .venv/.stamp: pyproject.toml constraints.txt
-	test -x $(RUN) || $(PYTHON) -m venv .venv
-	$(RUN) -m pip install -q -c constraints.txt torch==2.13.0
-	$(RUN) -m pip install -q -c constraints.txt -e '.[dev]'
+	@test -x $(RUN) || $(PYTHON) -m venv .venv
+	@if $(RUN) -m pip install -q --no-index --no-build-isolation -c constraints.txt \
+		-e '.[dev]' 2>/dev/null; then echo ".venv holds everything"; \
+	else echo "installing the committed versions; this takes minutes" && \
+		$(RUN) -m pip install -q -c constraints.txt torch==2.13.0 && \
+		$(RUN) -m pip install -q -c constraints.txt -e '.[dev]'; fi
 	@touch $@
 
 reproduce: env ## run every stage that is out of date, then show scores and seconds
@@ -50,12 +54,15 @@ test-slow: env ## tests that take longer than ten seconds each
 	if [ $$status -eq 5 ]; then echo "no slow test was collected"; \
 	elif [ $$status -ne 0 ]; then exit $$status; fi
 
-findings: ## what the answers to the named SQL questions are
-	@for name in $$($(RUN) -m agentic_vlm.store.query | cut -d' ' -f1); do \
-		echo "== $$name"; $(RUN) -m agentic_vlm.store.query $$name --table || exit 1; done
+findings: env ## the experiment over several seeds
+	$(RUN) -m flows.findings
 
-ui: env ## Prefect's server on http://127.0.0.1:4200
-	$(BIN)/prefect server start --host 127.0.0.1
+# Prefect does not make the folder of its database, and then never answers.
+ui: env ## Prefect's server, on http://127.0.0.1:4200
+	@mkdir -p $(PREFECT_HOME)
+	@echo "Prefect: http://127.0.0.1:4200, Ctrl-C stops it. In another terminal:"
+	@echo "  PREFECT_API_URL=http://127.0.0.1:4200/api $(RUN) -m flows.reproduce"
+	$(BIN)/prefect server start --host 127.0.0.1 --port 4200
 
 lock-check: env ## name the stages that dvc.lock does not describe; runs nothing
 	@plan=$$($(RUN) -m dvc repro --allow-missing --dry) || { echo "$$plan"; exit 1; }; \

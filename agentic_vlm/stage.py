@@ -119,7 +119,7 @@ class StageContext:
             return self.dry_root / "scratch"
         names = (*SHARED_SECTIONS, self.stage.name)
         sections = self.params.model_dump_json(include=set(names))
-        inputs = [self.read_from(path) for path in self.stage.reads]
+        inputs = [self.read_from(path) for path in self.stage.inputs(self.variant)]
         code = Path(__file__).parent
         digest = fingerprint(self.stage.run_name(self.variant), sections, code, *inputs)
         folder = self.stage.scratch_root(self.root, self.variant) / digest
@@ -139,7 +139,8 @@ class Stage:
     doc: str
     """What it does, in one sentence."""
     reads: tuple[str, ...] = ()
-    """Inputs: files or folders relative to the root. With a matrix, those of all members."""
+    """Inputs: files or folders relative to the root. With a matrix, its name in braces stands for
+    the member: `models/{model}`."""
     writes: tuple[str, ...] = ()
     """Outputs, likewise."""
     matrix: str = ""
@@ -150,6 +151,14 @@ class Stage:
     def run_name(self, variant: str) -> str:
         """Return the name of one run: `curate`, `evaluate-base`."""
         return f"{self.name}-{variant}" if variant else self.name
+
+    def inputs(self, variant: str) -> tuple[str, ...]:
+        """Return what one run reads: `models/{model}` is `models/base` for the member `base`."""
+        return tuple(path.replace(f"{{{self.matrix}}}", variant) for path in self.reads)
+
+    def outputs(self, variant: str) -> tuple[str, ...]:
+        """Return what one run writes, filled in likewise."""
+        return tuple(path.replace(f"{{{self.matrix}}}", variant) for path in self.writes)
 
     def scratch_root(self, root: Path, variant: str) -> Path:
         """Return the folder that holds the scratch folders of all fingerprints."""

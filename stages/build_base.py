@@ -1,15 +1,16 @@
 """build_base: world -> pocket base model, trained from pixels."""
 
 from dataclasses import asdict
+from typing import Any
 
-from agentic_vlm.params import WorldSource
+from agentic_vlm.params import BuildBaseParams, WorldSource
 from agentic_vlm.schema import CheckpointCard
 from agentic_vlm.stage import Stage, StageContext, StageReport
 from agentic_vlm.training.base_skills import BaseSkills, measure_base_skills
 from agentic_vlm.training.checkpoint import save_checkpoint
 from agentic_vlm.training.curves import write_curve
 from agentic_vlm.training.pretrain import PretrainPlan, pretrain
-from agentic_vlm.training.pretrain_vision import VisionPlan, pretrain_vision
+from agentic_vlm.training.pretrain_vision import VisionPlan, build_heads, pretrain_vision
 from agentic_vlm.training.threads import use_threads
 from agentic_vlm.world.base_model import build_model, build_processor
 from agentic_vlm.world.entities import build_entities
@@ -33,49 +34,98 @@ def run(context: StageContext) -> StageReport:
     processor = build_processor(min_pixels=vision.min_pixels, max_pixels=vision.max_pixels)
     model = build_model(processor.tokenizer, seed=seed)
     with context.timed("vision"):
-        dense = pretrain_vision(
-            model,
-            processor.image_processor,
-            VisionPlan(
-                num_steps=params.num_vision_steps,
-                num_overviews=params.num_overviews,
-                num_crops=params.num_crops,
-                learning_rate=params.learning_rate,
-                seed=seed,
-                save_every=params.save_every,
-            ),
-            scratch=context.scratch,
-        )
-    source = next(s for s in context.params.ingest.sources if isinstance(s, WorldSource))
-    entities = build_entities(
-        source.seed, num_entities=source.num_entities, held_out_share=HELD_OUT_SHARE
-    )
+        dense = _teach_vision(context, model, processor)
     with context.timed("lessons"):
-        curve = pretrain(
-            model,
-            processor,
-            [entity for entity in entities if not entity.is_held_out],
-            context.params.agent,
-            PretrainPlan(
-                num_steps=params.num_steps,
-                batch_size=params.batch_size,
-                learning_rate=params.learning_rate,
-                decay_share=params.decay_share,
-                seed=seed,
-                save_every=params.save_every,
-                num_frozen_steps=params.num_frozen_steps,
-            ),
-            scratch=context.scratch,
-        )
+        curve = _teach_lessons(context, model, processor)
     skills = measure_base_skills(
         model, processor, seed=seed, num_pictures=params.num_skill_pictures
     )
     card = _save(context, model, processor, skills, dense)
     write_curve(context.write_to("plots/build_base.csv"), curve, columns=("step", "loss"))
+    num_lessons = sum(
+        plan.num_steps * plan.batch_size for plan in _lesson_courses(params, seed=seed)
+    )
     return StageReport(
-        num_in=params.num_steps * params.batch_size,
-        num_out=params.num_steps * params.batch_size,
+        num_in=num_lessons,
+        num_out=num_lessons,
         summary={"checkpoint_id": card.checkpoint_id, "dense": dense, **asdict(skills)},
+    )
+
+
+def _teach_vision(context: StageContext, model: Any, processor: Any) -> dict[str, float]:
+    seed = context.params.seed
+    heads = build_heads(model.config.text_config.hidden_size, seed=seed)
+    dense: dict[str, float] = {}
+    for plan in _dense_courses(context.params.build_base, seed=seed):
+        dense = pretrain_vision(
+            model.model.visual, heads, processor.image_processor, plan, scratch=context.scratch
+        )
+    return dense
+
+
+def _teach_lessons(context: StageContext, model: Any, processor: Any) -> list[dict[str, float]]:
+    params = context.params.build_base
+    source = next(s for s in context.params.ingest.sources if isinstance(s, WorldSource))
+    entities = build_entities(
+        source.seed, num_entities=source.num_entities, held_out_share=HELD_OUT_SHARE
+    )
+    known = [entity for entity in entities if not entity.is_held_out]
+    curve: list[dict[str, float]] = []
+    for plan in _lesson_courses(params, seed=context.params.seed):
+        part = pretrain(
+            model, processor, known, context.params.agent, plan, scratch=context.scratch
+        )
+        # One curve: the steps of a course go on where those of the course before it ended.
+        num_before = len(curve)
+        curve += [{**row, "step": row["step"] + num_before} for row in part]
+    return curve
+
+
+def _dense_courses(params: BuildBaseParams, *, seed: int) -> tuple[VisionPlan, VisionPlan]:
+    """Return the dense courses: first everything, then mostly letters, which take longest."""
+    return (
+        VisionPlan(
+            name="overviews",
+            num_steps=params.num_overview_steps,
+            num_overviews=32,
+            num_crops=48,
+            learning_rate=params.learning_rate,
+            seed=seed,
+            save_every=params.save_every,
+        ),
+        VisionPlan(
+            name="crops",
+            num_steps=params.num_crop_steps,
+            num_overviews=8,
+            num_crops=112,
+            learning_rate=params.learning_rate,
+            seed=seed + 1,
+            save_every=params.save_every,
+        ),
+    )
+
+
+def _lesson_courses(params: BuildBaseParams, *, seed: int) -> tuple[PretrainPlan, PretrainPlan]:
+    """Return the courses of lessons: looking things up, then everything, the forms last."""
+    return (
+        PretrainPlan(
+            name="lookups",
+            num_steps=params.num_lookup_steps,
+            batch_size=64,
+            learning_rate=params.learning_rate,
+            decay_share=0.0,
+            seed=seed,
+            save_every=params.save_every,
+        ),
+        PretrainPlan(
+            name="forms",
+            num_steps=params.num_steps,
+            batch_size=32,
+            learning_rate=params.learning_rate,
+            decay_share=params.decay_share,
+            seed=seed + 1,
+            save_every=params.save_every,
+        ),
     )
 
 

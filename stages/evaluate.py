@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 from agentic_vlm.agent.runtime import open_runtime
@@ -24,8 +23,8 @@ from agentic_vlm.store import ImageStore, ImageWriter, Parts, read_records, writ
 STAGE = Stage(
     name="evaluate",
     doc="Answer the held-out suites with one model and grade the answers.",
-    reads=("models/base", "models/sft", "models/rl", "data/suites", "data/corpus"),
-    writes=("data/scores/base", "data/scores/sft", "data/scores/rl"),
+    reads=("models/{model}", "data/suites", "data/corpus"),
+    writes=("data/scores/{model}",),
     matrix="model",
 )
 
@@ -34,9 +33,6 @@ def run(context: StageContext) -> StageReport:
     """Ask every sample of the suites in every mode of the model."""
     model = context.variant
     modes = _modes(context)
-    # Resumed work must depend on this model alone: the others may not exist yet.
-    inputs = (f"models/{model}", "data/suites", "data/corpus")
-    context = replace(context, stage=replace(context.stage, reads=inputs))
     suites, num_doubles = _read_suites(context)
     asks = plan_asks(suites, modes)
     with context.timed("answer"):

@@ -1,6 +1,8 @@
 """train_rl: cold-start checkpoint + RL pool -> RL checkpoint, rollouts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from agentic_vlm.agent.render import Renderer
 from agentic_vlm.agent.runtime import open_kit
@@ -48,14 +50,48 @@ def run(context: StageContext) -> StageReport:
     pool = read_records(context.read_from("data/pools") / "rl" / "records", CuratedSample)
     samples = {sample.sample_id: sample for sample in context.limited(pool)}
     processor, model = load_processor(start), load_model(start)
+    recorder = _Recorder(context)
+    with (
+        _open_roller(context, model, processor, samples) as (roller, policy),
+        context.progress("steps", total=params.num_steps) as progress,
+        context.timed("train"),
+    ):
+        train_rl(
+            model,
+            processor,
+            roller,
+            sorted(samples),
+            params,
+            seed=context.params.seed,
+            scratch=context.scratch / "trainer",
+            on_weights=policy.sampler.encoder.clear,
+            on_rollouts=recorder.record,
+            on_step=progress.advance_to,
+        )
+    card = save_checkpoint(
+        context.write_to("models/rl"),
+        model,
+        load_processor(start),
+        stage=STAGE.name,
+        parent=read_card(start).checkpoint_id,
+        step=params.num_steps,
+        seed=context.params.seed,
+    )
+    return recorder.finish(card.checkpoint_id)
+
+
+@contextmanager
+def _open_roller(
+    context: StageContext, model: Any, processor: Any, samples: Mapping[str, CuratedSample]
+) -> Iterator[tuple[Roller, InProcessPolicy]]:
+    """Open policy and tools, and close them in the end."""
     policy = InProcessPolicy(
         model,
         processor,
-        policy_id=read_card(start).checkpoint_id,
+        policy_id=read_card(context.read_from("models/sft")).checkpoint_id,
         max_batch=context.params.agent.max_concurrent,
         is_deterministic=context.params.agent.deterministic,
     )
-    recorder = _Recorder(context)
     loop = LoopThread()
     kit_context = open_kit(context.params, corpus=context.read_from("data/corpus"))
     kit = loop.run(kit_context.__aenter__())
@@ -67,37 +103,15 @@ def run(context: StageContext) -> StageReport:
             loop=loop,
             samples=samples,
             pictures=ImageStore.open(context.read_from("data/raw") / "images"),
-            params=params,
+            params=context.params.train_rl,
             grading=context.params.grading,
             seed=context.params.seed,
         )
-        with context.progress("steps", total=params.num_steps) as progress, context.timed("train"):
-            train_rl(
-                model,
-                processor,
-                roller,
-                sorted(samples),
-                params,
-                seed=context.params.seed,
-                scratch=context.scratch / "trainer",
-                on_weights=policy.sampler.encoder.clear,
-                on_rollouts=recorder.record,
-                on_step=progress.advance_to,
-            )
+        yield roller, policy
     finally:
         loop.run(kit_context.__aexit__(None, None, None))
         loop.run(policy.close())
         loop.close()
-    card = save_checkpoint(
-        context.write_to("models/rl"),
-        model,
-        load_processor(start),
-        stage=STAGE.name,
-        parent=read_card(start).checkpoint_id,
-        step=params.num_steps,
-        seed=context.params.seed,
-    )
-    return recorder.finish(card.checkpoint_id)
 
 
 class _Recorder:

@@ -1,5 +1,8 @@
 """train_sft: kept trajectories -> cold-start checkpoint."""
 
+from collections.abc import Mapping, Sequence
+
+from agentic_vlm.agent.context import TokenContext
 from agentic_vlm.agent.render import Renderer
 from agentic_vlm.agent.replay import replay
 from agentic_vlm.backends.local import load_model, load_processor
@@ -32,10 +35,8 @@ def run(context: StageContext) -> StageReport:
     processor, model = load_processor(base), load_model(base)
     renderer = Renderer(processor.tokenizer, vision=context.params.vision)
     with context.timed("render"):
-        contexts = [
-            replay(trajectory, renderer=renderer, load=store.get)
-            for trajectory in context.limited(trajectories)
-        ]
+        rows = context.limited(trajectories)
+        contexts = [replay(row, renderer=renderer, load=store.get) for row in rows]
     with context.progress("steps", total=params.num_steps) as progress, context.timed("train"):
         curve = train_sft(
             model,
@@ -56,18 +57,22 @@ def run(context: StageContext) -> StageReport:
         seed=context.params.seed,
     )
     write_curve(context.write_to("plots/train_sft.csv"), curve, columns=("step", "loss"))
-    num_trained = sum(sum(one.loss_mask) for one in contexts)
-    return StageReport(
-        num_in=len(contexts),
-        num_out=len(contexts),
-        summary={
-            "checkpoint_id": card.checkpoint_id,
-            "num_steps": params.num_steps,
-            "final_loss": round(curve[-1]["loss"], 6) if curve else None,
-            "num_trained_tokens": num_trained,
-            "num_tokens": sum(one.num_tokens for one in contexts),
-        },
-    )
+    summary = {
+        "checkpoint_id": card.checkpoint_id,
+        "num_steps": params.num_steps,
+        **_figures(contexts, curve),
+    }
+    return StageReport(num_in=len(contexts), num_out=len(contexts), summary=summary)
+
+
+def _figures(
+    contexts: Sequence[TokenContext], curve: Sequence[Mapping[str, float]]
+) -> dict[str, object]:
+    return {
+        "final_loss": round(curve[-1]["loss"], 6) if curve else None,
+        "num_trained_tokens": sum(sum(one.loss_mask) for one in contexts),
+        "num_tokens": sum(one.num_tokens for one in contexts),
+    }
 
 
 if __name__ == "__main__":

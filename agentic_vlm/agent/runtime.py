@@ -42,7 +42,7 @@ async def open_kit(params: Params, *, corpus: Path) -> AsyncIterator[Toolkit]:
             search=params.search,
             sandbox=box,
             provider=provider,
-            style="compact" if params.agent.prompt == "pocket" else "full",
+            style=params.agent.observation,
         )
     finally:
         await provider.close()

@@ -40,7 +40,8 @@ class PictureEncoder:
             missing = dict(zip(digests, images, strict=True))
         self._add(missing)
         found = [self._features[digest] for digest in digests]
-        output = BaseModelOutputWithPooling(pooler_output=tuple(pooled for pooled, _, _ in found))
+        pooled: Any = tuple(one for one, _, _ in found)
+        output = BaseModelOutputWithPooling(pooler_output=pooled)
         output["deepstack_features"] = [
             list(level) for level in zip(*(deep for _, deep, _ in found), strict=True)
         ]

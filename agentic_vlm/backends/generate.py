@@ -1,7 +1,8 @@
 """Batched sampling from a Qwen-VL model with a generator per row.
 
-Hugging Face `generate` draws all rows from one generator, so a row's text would depend on who shares its
-batch; here each row draws from its own seed, and noise of the batch enters through rounding alone.
+Hugging Face `generate` draws all rows from one generator, so a row's text would depend on who
+shares its batch; here each row draws from its own seed, and noise of the batch enters through
+rounding alone.
 """
 
 from collections.abc import Sequence
@@ -65,7 +66,7 @@ class Sampler:
 
     def _continue(self, rows: Sequence[Row]) -> list[Continuation]:
         device = next(self._model.parameters()).device
-        hidden, cache, attention, next_position = self._prefill(rows, device)
+        hidden, cache, attention, next_position = self._prefill_once(rows, device)
         generators = [torch.Generator().manual_seed(row.seed) for row in rows]
         outs = [Continuation([], [], FinishReason.LENGTH) for _ in rows]
         live = list(range(len(rows)))
@@ -96,6 +97,27 @@ class Sampler:
             )
             hidden = out.last_hidden_state[:, -1]
             next_position = next_position + 1
+
+    def _prefill_once(
+        self, rows: Sequence[Row], device: torch.device
+    ) -> tuple[torch.Tensor, DynamicCache, torch.Tensor, torch.Tensor]:
+        """Compute each distinct context once: the members of a group begin with the same one."""
+        first: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
+        distinct: list[Row] = []
+        place = []
+        for row in rows:
+            # The same picture object is the same picture; equal copies are merely not shared.
+            key = (tuple(row.ids), tuple(id(image) for image in row.images))
+            if key not in first:
+                first[key] = len(distinct)
+                distinct.append(row)
+            place.append(first[key])
+        hidden, cache, attention, next_position = self._prefill(distinct, device)
+        if len(distinct) == len(rows):
+            return hidden, cache, attention, next_position
+        chosen = torch.tensor(place, device=device)
+        cache.batch_select_indices(chosen)
+        return hidden[chosen], cache, attention[chosen], next_position[chosen]
 
     def _prefill(
         self, rows: Sequence[Row], device: torch.device

@@ -32,11 +32,9 @@ def load_processor(folder: Path) -> Any:
         RecordError: the folder gives a tokenizer without an image processor.
     """
     if not (folder / "config.json").exists():
-        raise ArtifactMissing(
-            str(folder),
-            "no checkpoint here",
-            f"run the stage that writes it: dvc repro {folder.name if folder.name != 'base' else 'build_base'}",
-        )
+        stage = "build_base" if folder.name == "base" else folder.name
+        fix = f"run the stage that writes it: dvc repro {stage}"
+        raise ArtifactMissing(str(folder), "no checkpoint here", fix)
     register()
     processor = AutoProcessor.from_pretrained(folder)
     if not hasattr(processor, "image_processor"):
@@ -58,8 +56,9 @@ def load_model(folder: Path, *, dtype: torch.dtype = torch.float32) -> Any:
 class InProcessPolicy:
     """Completes turns with a model in this process.
 
-    With `is_deterministic`, a batch forms when every announced episode waits for one, from episode ids
-    in order, never from arrival; so equal inputs give equal bytes. Otherwise whatever waits is taken.
+    With `is_deterministic`, a batch forms when every announced episode waits for one, from episode
+    ids in order, never from arrival; so equal inputs give equal bytes. Otherwise whatever waits is
+    taken.
     """
 
     def __init__(
@@ -127,9 +126,9 @@ class InProcessPolicy:
         self, batch: list[tuple[Request, SamplingParams, asyncio.Future[Completion]]]
     ) -> None:
         loop = asyncio.get_running_loop()
-        batch.sort(key=lambda entry: (entry[0].episode_id, entry[0].turn))
-        # Rows of similar length share a batch, so that few pads are computed.
-        batch.sort(key=lambda entry: len(entry[0].prompt_ids or ()))
+        # Rows of similar length share a batch, so that few pads are computed; equal contexts
+        # stand together, so that they are computed once.
+        batch.sort(key=lambda entry: (*_shape(entry[0]), entry[0].episode_id, entry[0].turn))
         try:
             for at in range(0, len(batch), self._max_batch):
                 part = batch[at : at + self._max_batch]
@@ -175,3 +174,8 @@ class InProcessPolicy:
             token_ids=tuple(out.ids),
             logprobs=tuple(out.logprobs),
         )
+
+
+def _shape(request: Request) -> tuple[int, list[int]]:
+    ids = request.prompt_ids or []
+    return len(ids), ids

@@ -45,15 +45,15 @@ class WorldSource(Section):
     """Name of the source, as in RawSample.source."""
     seed: Count = 0
     """Seed of the world; the base model was trained on the world of seed 0."""
-    num_train: FamilyCounts = _counts(160, 120, 120, 80, 40)
+    num_train: FamilyCounts = _counts(200, 160, 160, 120, 80)
     """Training samples per family."""
     tool_share: Share = 0.6
     """Share of training samples that are made to need a tool."""
     suite: SourceName = "pocket"
     """Name of the held-out suite that the world writes."""
-    num_eval_tool: FamilyCounts = _counts(40, 32, 32, 16, 8)
+    num_eval_tool: FamilyCounts = _counts(84, 84, 84, 84, 84)
     """Held-out questions per family that need a tool."""
-    num_eval_direct: FamilyCounts = _counts(16, 16, 16, 0, 8)
+    num_eval_direct: FamilyCounts = _counts(84, 84, 84, 84, 84)
     """Held-out questions per family that need none."""
     num_entities: Annotated[int, Field(ge=40)] = 1500
     """Fictional entities with an emblem; those of the suite appear in no training sample."""

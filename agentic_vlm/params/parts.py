@@ -54,9 +54,12 @@ class AgentParams(Section):
     """The loop of an episode, the same in every phase."""
 
     protocol: Literal["deepeyesv2", "deepeyesv2_plus"] = "deepeyesv2"
-    """Turn grammar. `deepeyesv2_plus` adds `image_search{image, box}` and `visit`."""
+    """Turn grammar. `deepeyesv2_plus` adds `image_search{image, box}`."""
     prompt: str = Field(default="pocket", pattern=r"^[a-z0-9_]+$")
     """Which system prompt: `<prompt>_system.md`. Paper: deepeyesv2."""
+    observation: Literal["full", "compact"] = "compact"
+    """Layout of what tools answer. Paper: full. Deviation: pocket compact, which says the same in
+    fewer tokens, since each token costs CPU time."""
     parity: Literal["fixed", "release"] = "fixed"
     """`release` restores the released behaviour where ours differs."""
     tools: tuple[ToolName, ...] = Field(default=("python", "search", "image_search"), min_length=1)
@@ -118,11 +121,11 @@ class SearchParams(Section):
 
     type: Literal["local", "fake"] = "local"
     """`local`: the corpus of stage ingest; `fake`: answers from a table."""
-    num_text_hits: PositiveInt = 5
-    """Text hits per query. Paper: 5."""
+    num_text_hits: PositiveInt = 3
+    """Text hits per query. Paper: 5. Deviation: pocket 3, since each token costs CPU time."""
     num_image_hits: PositiveInt = 2
     """Picture hits per query. Paper: 5."""
-    max_snippet_chars: PositiveInt = 160
+    max_snippet_chars: PositiveInt = 120
     """Characters of one text hit. Ours: fits the pocket context."""
     max_phash_distance: Annotated[int, Field(ge=0, le=64)] = 14
     """Largest Hamming distance of perceptual hashes that counts as the same picture. Ours."""

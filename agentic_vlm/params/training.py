@@ -12,18 +12,15 @@ from agentic_vlm.params.parts import PositiveFloat, PositiveInt, Share
 class BuildBaseParams(Section):
     """Stage build_base: the pocket base model, from pixels. Values are ours, measured."""
 
-    num_vision_steps: PositiveInt = 1000
-    """Steps of dense lessons for the vision tower. Letters are read after about 600."""
-    num_overviews: PositiveInt = 32
-    """Pictures per dense step."""
-    num_crops: PositiveInt = 48
-    """Crops per dense step."""
+    num_overview_steps: PositiveInt = 700
+    """Steps of the first course: 32 overviews and 48 crops with a label per vision token."""
+    num_crop_steps: PositiveInt = 600
+    """Steps of the second course: 8 overviews and 112 crops, until letters are read."""
+    num_lookup_steps: PositiveInt = 550
+    """Steps of 64 lessons that teach the language model to look things up in a picture."""
     num_steps: PositiveInt = 1100
-    """Steps of lessons for the whole model."""
-    num_frozen_steps: Annotated[int, Field(ge=0)] = 700
-    """Of these, the first in which the vision tower stays fixed."""
-    batch_size: PositiveInt = 64
-    """Lessons per step, each a picture with several questions."""
+    """Steps of 32 lessons, the last ones in the forms of the loop. Smaller batches: more updates
+    for the same time, and finding what a question names takes updates, not samples."""
     learning_rate: PositiveFloat = 2e-3
     """Peak learning rate of AdamW. 1e-3 learned nothing in 7,000 samples."""
     decay_share: Share = 0.4

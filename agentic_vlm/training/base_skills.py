@@ -1,7 +1,8 @@
 """What the base model can do on pictures that it has never seen: reading and pointing.
 
-Direct and tool questions are measured by the stage `evaluate` like those of every other model; these two
-skills have no sample of their own, so they are measured here and written into the base model's card.
+Direct and tool questions are measured by the stage `evaluate` like those of every other model;
+these two skills have no sample of their own, so they are measured here and written into the base
+model's card.
 """
 
 import math

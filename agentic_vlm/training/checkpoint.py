@@ -2,6 +2,8 @@
 
 import hashlib
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,27 +53,34 @@ def save_checkpoint(
         command: command that makes it again.
         notes: measured facts, one sentence each.
     """
+    with _appearing_whole(folder) as draft:
+        model.save_pretrained(draft)
+        processor.save_pretrained(draft)
+        card = CheckpointCard(
+            checkpoint_id=checkpoint_digest(draft),
+            stage=stage,
+            parent=parent,
+            architecture=type(model).__name__,
+            num_parameters=sum(parameter.numel() for parameter in model.parameters()),
+            step=step,
+            seed=seed,
+            code_sha256=code_sha256,
+            command=command,
+            notes=notes,
+        )
+        (draft / _CARD).write_text(card.model_dump_json(indent=2) + "\n")
+    return card
+
+
+@contextmanager
+def _appearing_whole(folder: Path) -> Iterator[Path]:
+    """Yield a folder to write to that takes the place of `folder` in the end."""
     draft = folder.with_name(f"{folder.name}.tmp")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
-    model.save_pretrained(draft)
-    processor.save_pretrained(draft)
-    card = CheckpointCard(
-        checkpoint_id=checkpoint_digest(draft),
-        stage=stage,
-        parent=parent,
-        architecture=type(model).__name__,
-        num_parameters=sum(parameter.numel() for parameter in model.parameters()),
-        step=step,
-        seed=seed,
-        code_sha256=code_sha256,
-        command=command,
-        notes=notes,
-    )
-    (draft / _CARD).write_text(card.model_dump_json(indent=2) + "\n")
+    yield draft
     shutil.rmtree(folder, ignore_errors=True)
     draft.rename(folder)
-    return card
 
 
 def read_card(folder: Path) -> CheckpointCard:

@@ -1,4 +1,4 @@
-"""Batches for supervised training: token ids as they were rendered, with the features of their pictures."""
+"""Batches for supervised training: token ids as rendered, with the features of their pictures."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol

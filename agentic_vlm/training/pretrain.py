@@ -1,10 +1,10 @@
 """Train the pocket base model from pixels: many short answers about generated pictures.
 
-Batches depend on (seed, step) alone, so a killed run goes on from its last checkpoint with the same data.
+Batches depend on (seed, step) alone, so a killed run goes on from its last checkpoint with the same
+data.
 """
 
 import logging
-import os
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from transformers import BatchFeature, Qwen3VLForConditionalGeneration
 
 from agentic_vlm.agent.prompt import PromptChoice
 from agentic_vlm.training.pretrain_agent import make_form_lesson
+from agentic_vlm.training.resume import save_state
 from agentic_vlm.world.drawing import derive_rng
 from agentic_vlm.world.entities import Entity
 from agentic_vlm.world.lessons import Lesson, make_lesson
@@ -32,17 +33,16 @@ _FORM_SHARE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class PretrainPlan:
-    """Schedule of the pretraining; warm-up, plateau, linear decay."""
+    """Schedule of one course of lessons: warm-up, plateau, linear decay."""
 
+    name: str
+    """Names its file of resumable state."""
     num_steps: int
     batch_size: int
     learning_rate: float
     decay_share: float
     seed: int
     save_every: int
-    num_frozen_steps: int
-    """Steps in which the vision tower is fixed: it has had its own lessons, and the first gradients
-    of an untrained language model would spoil them. Half the cost, too."""
 
     @property
     def first_decay_step(self) -> int:
@@ -132,7 +132,7 @@ class LessonBatches(IterableDataset[list[dict[str, torch.Tensor]]]):
             yield [collate(part, self.processor) for part in parts]
 
     def _lesson(self, step: int, rng: random.Random) -> Lesson:
-        # The forms of the loop come last, while the learning rate falls: skills first, manners later.
+        # The forms of the loop come last, while the learning rate falls: skills, then manners.
         if step >= self.plan.first_decay_step and rng.random() < _FORM_SHARE:
             return make_form_lesson(rng, self.entities, self.prompts)
         return make_lesson(rng, self.entities)
@@ -165,7 +165,7 @@ def pretrain(
 ) -> list[dict[str, float]]:
     """Train the model in place and return the loss curve; resumes from `scratch`."""
     scratch.mkdir(parents=True, exist_ok=True)
-    saved = scratch / "state.pt"
+    saved = scratch / f"{plan.name}.pt"
     optimiser = torch.optim.AdamW(model.parameters(), lr=1.0, betas=(0.9, 0.98), weight_decay=0.01)
     step, curve = 0, []
     if saved.exists():
@@ -173,18 +173,12 @@ def pretrain(
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
         step, curve = state["step"], state["curve"]
-    loader = DataLoader(
-        LessonBatches(plan, processor, entities, prompts, first_step=step),
-        batch_size=None,
-        num_workers=1,
-        prefetch_factor=4,
-    )
+    lessons = LessonBatches(plan, processor, entities, prompts, first_step=step)
     model.train()
-    for batches in loader:
+    for batches in DataLoader(lessons, batch_size=None, num_workers=1, prefetch_factor=4):
         rate = learning_rate(step, plan)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        model.model.visual.requires_grad_(step >= plan.num_frozen_steps)
         loss = _update(model, optimiser, batches)
         step += 1
         curve.append({"step": step, "loss": loss, "learning_rate": rate})
@@ -197,8 +191,7 @@ def pretrain(
                 "step": step,
                 "curve": curve,
             }
-            torch.save(state, saved.with_suffix(".tmp"))
-            os.replace(saved.with_suffix(".tmp"), saved)
+            save_state(state, saved)
     return curve
 
 

@@ -1,7 +1,8 @@
 """Lessons in the forms of the loop: direct replies, and careless agent transcripts.
 
-A published base has met code and tool syntax in its pretraining but is unreliable at it; so is this one:
-most transcripts answer at once with a guess, and those that use tools slip at half of their steps.
+A published base has met code and tool syntax in its pretraining but is unreliable at it; so is this
+one: most transcripts answer at once with a guess, and those that use tools slip at half of their
+steps.
 """
 
 import random
@@ -87,7 +88,8 @@ def _transcript(
     rng: random.Random, sample: WorldSample, entities: Sequence[Entity], user: str, system: str
 ) -> Lesson:
     exchanges: list[Exchange] = []
-    prompt, pictures = user, () if sample.picture is None else (sample.picture,)
+    prompt = user
+    pictures: tuple[Image.Image, ...] = () if sample.picture is None else (sample.picture,)
     thought = ""
     answer = sample.question.answer
     for number, step in enumerate(sample.question.solution):

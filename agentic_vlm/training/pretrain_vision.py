@@ -1,11 +1,10 @@
-"""First lessons of the pocket vision tower: what stands in each cell, through throw-away linear heads.
+"""First lessons of the pocket vision tower: what stands in each cell, through throw-away heads.
 
-Learned through the language model alone, places and letters stayed at chance for 16,000 pictures; one
-label per vision token teaches them in a few minutes (docs/decisions/0002-pocket-base.md).
+Learned through the language model alone, places and letters stayed at chance for 16,000 pictures;
+one label per vision token teaches them in a few minutes (docs/decisions/0002-pocket-base.md).
 """
 
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset
 
+from agentic_vlm.training.resume import save_state
 from agentic_vlm.world.drawing import NUM_CELLS, derive_rng
 from agentic_vlm.world.truth import (
     CHAR_CLASSES,
@@ -158,8 +158,7 @@ def pretrain_vision(
                 "step": step,
                 "accuracies": accuracies,
             }
-            torch.save(state, saved.with_suffix(".tmp"))
-            os.replace(saved.with_suffix(".tmp"), saved)
+            save_state(state, saved)
     return accuracies
 
 

@@ -37,12 +37,14 @@ def _see_images() -> None:
     """Marks the trainer as one with tools, so that it encodes the pictures of whole episodes."""
 
 
-class AgentGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # untyped base class
+class AgentGRPOTrainer(GRPOTrainer):
     """GRPO whose completions are episodes of the loop."""
 
     def __init__(
         self,
-        *args: Any,
+        model: Any,
+        processor: Any,
+        *,
         roller: Roller,
         rl: TrainRlParams,
         on_weights: Callable[[], None],
@@ -52,7 +54,8 @@ class AgentGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # untyped base class
         """Build TRL's trainer and keep ours.
 
         Args:
-            *args: for GRPOTrainer.
+            model: the policy in training.
+            processor: its processor.
             roller: samples the episodes of a step.
             rl: method and minimum group.
             on_weights: called before sampling, whenever the weights may have changed.
@@ -63,9 +66,10 @@ class AgentGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # untyped base class
         self._on_weights, self._on_rollouts = on_weights, on_rollouts
         self._rows: Sequence[dict[str, Any]] = ()
         self.rollouts: list[RewardedEpisode] = []
-        super().__init__(*args, reward_funcs=self._rewards, **options)
+        self._processor = processor
+        super().__init__(model, reward_funcs=self._rewards, processing_class=processor, **options)
         self._image_processor = RememberingImageProcessor(
-            self.processing_class.image_processor, max_pictures=2_000
+            processor.image_processor, max_pictures=2_000
         )
         # Images of tools take TRL's path for tool images only where it has tools of its own.
         self.tools = [_see_images]
@@ -91,7 +95,7 @@ class AgentGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # untyped base class
             for rollout in self.rollouts
         ]
         # An episode that failed before its first token still needs one; its mask is off.
-        pad = self.processing_class.tokenizer.pad_token_id
+        pad = self._processor.tokenizer.pad_token_id
         return (
             [context.prompt_ids for context in contexts],
             [context.completion_ids or [pad] for context in contexts],
@@ -106,12 +110,12 @@ class AgentGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # untyped base class
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         """Score as TRL does, then leave out what teaches nothing, and report."""
         self._rows = inputs
-        plain = self.processing_class.image_processor
-        self.processing_class.image_processor = self._image_processor
+        plain = self._processor.image_processor
+        self._processor.image_processor = self._image_processor
         try:
             out: dict[str, Any] = super()._generate_and_score_completions(inputs)
         finally:
-            self.processing_class.image_processor = plain
+            self._processor.image_processor = plain
         self._check_pictures(out)
         if self._rl.method == "rejection":
             # The control: imitate right rollouts. With ratio 1 the gradient is that of SFT on them.
@@ -131,7 +135,7 @@ class AgentGRPOTrainer(GRPOTrainer):  # type: ignore[misc]  # untyped base class
     def _check_pictures(self, out: dict[str, Any]) -> None:
         """Refuse a batch whose pictures TRL has dropped, which it does without a word."""
         full = torch.cat([out["prompt_ids"], out["completion_ids"]], dim=1)
-        num_pads = int((full == self.processing_class.image_token_id).sum())
+        num_pads = int((full == self._processor.image_token_id).sum())
         grids = out.get("image_grid_thw")
         num_features = 0 if grids is None else int(grids.prod(dim=-1).sum()) // 4
         if num_pads != num_features:
@@ -161,13 +165,13 @@ def train_rl(
     rows = [{"prompt": [{"role": "user", "content": ""}], "sample_id": one} for one in sample_ids]
     trainer = AgentGRPOTrainer(
         model,
+        processor,
         roller=roller,
         rl=params,
         on_weights=on_weights,
         on_rollouts=on_rollouts,
         args=_config(params, seed=seed, scratch=scratch),
         train_dataset=Dataset.from_list(rows),
-        processing_class=processor,
         callbacks=[StepReporter(on_step)],
     )
     trainer.train(resume_from_checkpoint=last_checkpoint(scratch))

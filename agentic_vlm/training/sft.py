@@ -22,7 +22,7 @@ OnStep = Callable[[int], None]
 """Takes the number of finished steps."""
 
 
-class StepReporter(TrainerCallback):  # type: ignore[misc]  # untyped base class
+class StepReporter(TrainerCallback):
     """Reports each finished step, for a progress display."""
 
     def __init__(self, on_step: OnStep) -> None:
@@ -80,11 +80,8 @@ def train_sft(
     )
     trainer.train(resume_from_checkpoint=last_checkpoint(scratch))
     model.requires_grad_(requires_grad=True)
-    return [
-        {"step": float(row["step"]), "loss": float(row["loss"])}
-        for row in trainer.state.log_history
-        if "loss" in row
-    ]
+    rows = [row for row in trainer.state.log_history if "loss" in row]
+    return [{"step": float(row["step"]), "loss": float(row["loss"])} for row in rows]
 
 
 def _config(params: TrainSftParams, *, seed: int, scratch: Path) -> SFTConfig:

@@ -1,7 +1,7 @@
 """Encode equal pictures once per micro-batch, and patchify each picture once per run.
 
-The rollouts of a group show the same question picture. Encoding it once and handing the features to every
-row gives the same values and the same gradient, since gradients of shared features add up.
+The rollouts of a group show the same question picture. Encoding it once and handing the features to
+every row gives the same values and the same gradient, since gradients of shared features add up.
 """
 
 import hashlib

@@ -1,8 +1,9 @@
 """Architecture, tokenizer and processor of the pocket base model, untrained.
 
-A Qwen3-VL of about two million parameters. Qwen3-VL, because its learned absolute vision positions let a
-small model say where something is; smooth initial positions and a wide initial range, because without
-them nothing was learned in tens of thousands of samples (docs/decisions/0002-pocket-base.md).
+A Qwen3-VL of about two million parameters. Qwen3-VL, because its learned absolute vision positions
+let a small model say where something is; smooth initial positions and a wide initial range, because
+without them nothing was learned in tens of thousands of samples
+(docs/decisions/0002-pocket-base.md).
 """
 
 import math
@@ -39,14 +40,15 @@ _NAMED = {
 _TAGS = [
     f"<{slash}{tag}>" for tag in ("think", "tool_call", "code", "answer") for slash in ("", "/")
 ]
-"""Tags of the protocol as one token each, as `<think>` and `<tool_call>` are in Qwen3's tokenizer."""
+"""Tags of the protocol as one token each, as `<think>` and `<tool_call>` are in Qwen3's
+tokenizer."""
 _VOCAB_SIZE = 768
 _CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n"
     "{% if message.content is string %}{{ message.content }}{% else %}"
     "{% for part in message.content %}"
-    "{% if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part.text }}"
-    "{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
+    "{% else %}{{ part.text }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 _INITIAL_RANGE = 0.06
@@ -59,7 +61,10 @@ def _corpus() -> Iterator[str]:
     entities = build_entities(1, num_entities=1200, held_out_share=0.0)
     for entity in entities:
         yield f"{article_text(entity)} 1. {entity.name}: {entity.name} emblem"
-        yield f'{{"name": "search", "arguments": {{"query": "{entity.name} founded"}}}} {{"name": "image_search"}}'
+        yield (
+            f'{{"name": "search", "arguments": {{"query": "{entity.name} founded"}}}} '
+            '{"name": "image_search"}'
+        )
     for family in FAMILIES:
         for need in Need:
             for index in range(200):
@@ -72,9 +77,14 @@ def _corpus() -> Iterator[str]:
     rng = derive_rng(1, "corpus")
     for _ in range(400):
         box = ",".join(map(str, cell_box((rng.randrange(8), rng.randrange(8)))))
-        yield f"```python\nimage_1.crop(({box}))\n```\nIt is at {box}. Look closer. Compute. Search for it."
+        yield (
+            f"```python\nimage_1.crop(({box}))\n```\n"
+            f"It is at {box}. Look closer. Compute. Search for it."
+        )
         yield "system user assistant You answer questions about pictures. You may run Python code."
-        yield "Answer with a single word or number. The label is not there. Try again. Error: Images:"
+        yield (
+            "Answer with a single word or number. The label is not there. Try again. Error: Images:"
+        )
         yield "Traceback (most recent call last): NameError SyntaxError Code execution result:"
 
 
@@ -123,29 +133,8 @@ def build_processor(*, min_pixels: int, max_pixels: int) -> ImageOnlyQwen3VLProc
 
 
 def _config(tokenizer: PreTrainedTokenizerFast, *, hidden: int, layers: int) -> Qwen3VLConfig:
-    ids = tokenizer.convert_tokens_to_ids
-    return Qwen3VLConfig(
-        text_config={
-            "vocab_size": len(tokenizer),
-            "hidden_size": hidden,
-            "intermediate_size": 3 * hidden,
-            "num_hidden_layers": layers,
-            "num_attention_heads": hidden // 32,
-            "num_key_value_heads": hidden // 32,
-            "head_dim": 32,
-            "max_position_embeddings": 4096,
-            "bos_token_id": None,
-            "eos_token_id": ids("<|im_end|>"),
-            "pad_token_id": ids("<|endoftext|>"),
-            "initializer_range": _INITIAL_RANGE,
-            "tie_word_embeddings": True,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 1e4,
-                "mrope_section": [6, 5, 5],
-                "mrope_interleaved": True,
-            },
-        },
+    return Qwen3VLConfig(  # type: ignore[call-arg]  # initializer_range: its base class takes it
+        text_config=_text_config(tokenizer, hidden=hidden, layers=layers),
         vision_config={
             "depth": 3,
             "hidden_size": 96,
@@ -159,13 +148,45 @@ def _config(tokenizer: PreTrainedTokenizerFast, *, hidden: int, layers: int) -> 
             "deepstack_visual_indexes": [1],
             "initializer_range": _INITIAL_RANGE,
         },
-        image_token_id=ids("<|image_pad|>"),
-        video_token_id=ids("<|video_pad|>"),
-        vision_start_token_id=ids("<|vision_start|>"),
-        vision_end_token_id=ids("<|vision_end|>"),
+        image_token_id=_token_id(tokenizer, "<|image_pad|>"),
+        video_token_id=_token_id(tokenizer, "<|video_pad|>"),
+        vision_start_token_id=_token_id(tokenizer, "<|vision_start|>"),
+        vision_end_token_id=_token_id(tokenizer, "<|vision_end|>"),
         tie_word_embeddings=True,
         initializer_range=_INITIAL_RANGE,
     )
+
+
+def _text_config(
+    tokenizer: PreTrainedTokenizerFast, *, hidden: int, layers: int
+) -> dict[str, object]:
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": hidden,
+        "intermediate_size": 3 * hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": hidden // 32,
+        "num_key_value_heads": hidden // 32,
+        "head_dim": 32,
+        "max_position_embeddings": 4096,
+        "bos_token_id": None,
+        "eos_token_id": _token_id(tokenizer, "<|im_end|>"),
+        "pad_token_id": _token_id(tokenizer, "<|endoftext|>"),
+        "initializer_range": _INITIAL_RANGE,
+        "tie_word_embeddings": True,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 1e4,
+            "mrope_section": [6, 5, 5],
+            "mrope_interleaved": True,
+        },
+    }
+
+
+def _token_id(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
+    found = tokenizer.convert_tokens_to_ids(token)
+    assert isinstance(found, int), f"{token} is one token"
+    return found
 
 
 def _smooth_positions(num_positions: int, width: int) -> torch.Tensor:
@@ -196,8 +217,8 @@ def build_model(
     with torch.no_grad():
         positions.copy_(_POSITION_SCALE * _smooth_positions(*positions.shape))
     generation = model.generation_config
-    generation.eos_token_id = tokenizer.convert_tokens_to_ids("<|im_end|>")
-    generation.pad_token_id = tokenizer.convert_tokens_to_ids("<|endoftext|>")
+    generation.eos_token_id = _token_id(tokenizer, "<|im_end|>")
+    generation.pad_token_id = _token_id(tokenizer, "<|endoftext|>")
     # Without it `transformers serve` ignores the temperature and decodes greedily.
     generation.do_sample = True
     return model

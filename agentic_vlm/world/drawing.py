@@ -1,7 +1,7 @@
 """Colours, fonts and the grid on which every pocket picture is drawn.
 
-All pictures are 448 x 448 pixels: an 8 x 8 grid of 56-pixel cells. The policy sees 224 x 224, so one cell
-is one merged vision token; drawing onto the grid makes a place sayable in few tokens.
+All pictures are 448 x 448 pixels: an 8 x 8 grid of 56-pixel cells. The policy sees 224 x 224, so
+one cell is one merged vision token; drawing onto the grid makes a place sayable in few tokens.
 """
 
 import random

@@ -1,6 +1,7 @@
 """Fictional entities with emblems, and the encyclopedia that tells about them."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agentic_vlm.world.drawing import COLOURS, derive_rng
@@ -109,8 +110,7 @@ def build_entities(seed: int, *, num_entities: int, held_out_share: float) -> li
             f"at most {num_codes} entities have a code of their own, got {num_entities}"
         )
     rng = derive_rng(seed, "entities")
-    codes = [f"{letter}{number}" for letter in _LETTERS for number in range(10, 100)]
-    rng.shuffle(codes)
+    codes = _shuffled_codes(rng)
     names: set[str] = set()
     patterns: list[int] = []
     entities: list[Entity] = []
@@ -119,11 +119,7 @@ def build_entities(seed: int, *, num_entities: int, held_out_share: float) -> li
         name = make_name(rng)
         while name in names:
             name = make_name(rng)
-        emblem = make_emblem(rng)
-        while any(
-            (emblem.pattern ^ other).bit_count() < _MIN_EMBLEM_DISTANCE for other in patterns
-        ):
-            emblem = make_emblem(rng)
+        emblem = _distinct_emblem(rng, patterns)
         names.add(name)
         patterns.append(emblem.pattern)
         entities.append(
@@ -139,6 +135,20 @@ def build_entities(seed: int, *, num_entities: int, held_out_share: float) -> li
             )
         )
     return entities
+
+
+def _shuffled_codes(rng: random.Random) -> list[str]:
+    codes = [f"{letter}{number}" for letter in _LETTERS for number in range(10, 100)]
+    rng.shuffle(codes)
+    return codes
+
+
+def _distinct_emblem(rng: random.Random, patterns: Sequence[int]) -> Emblem:
+    """Return an emblem that differs clearly from all patterns."""
+    emblem = make_emblem(rng)
+    while any((emblem.pattern ^ other).bit_count() < _MIN_EMBLEM_DISTANCE for other in patterns):
+        emblem = make_emblem(rng)
+    return emblem
 
 
 def article_text(entity: Entity) -> str:

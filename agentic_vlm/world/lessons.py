@@ -1,8 +1,8 @@
 """Lessons of the base model: pictures with many questions each.
 
-Several questions per picture make its vision tokens, two thirds of the cost, pay several times. Places are
-answered in pixels of the original picture, as code will write them, not in grid cells: a base that had
-learned cells had to learn pixels again in the cold start.
+Several questions per picture make its vision tokens, two thirds of the cost, pay several times.
+Places are answered in pixels of the original picture, as code will write them, not in grid cells: a
+base that had learned cells had to learn pixels again in the cold start.
 """
 
 import random

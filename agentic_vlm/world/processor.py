@@ -1,6 +1,7 @@
-"""Qwen3-VL processor without the video slot: the stock class needs torchvision, which has no CPU build.
+"""Qwen3-VL processor without the video slot.
 
-This file has no import of this package: `save_pretrained` copies it beside the weights, so that
+The stock class needs torchvision, which the CPU environment does not have. This file has no
+import of this package: `save_pretrained` copies it beside the weights, so that
 `trust_remote_code=True` loads the folder anywhere.
 """
 
@@ -12,7 +13,7 @@ import torch
 from transformers import Qwen3VLProcessor
 
 
-class ImageOnlyQwen3VLProcessor(Qwen3VLProcessor):  # type: ignore[misc]  # untyped base class
+class ImageOnlyQwen3VLProcessor(Qwen3VLProcessor):
     """Tokenizer and image processor of a Qwen3-VL model."""
 
     def __init__(
@@ -23,14 +24,16 @@ class ImageOnlyQwen3VLProcessor(Qwen3VLProcessor):  # type: ignore[misc]  # unty
         **kwargs: Any,
     ) -> None:
         """Build without a video processor."""
-        super().__init__(image_processor, tokenizer, None, chat_template=chat_template)
+        super().__init__(  # type: ignore[no-untyped-call]  # untyped in transformers
+            image_processor, tokenizer, None, chat_template=chat_template
+        )
 
     def apply_chat_template(self, *args: Any, **kwargs: Any) -> Any:
         """Render messages; pixels come back as tensors.
 
         The PIL backend returns numpy arrays unless return_tensors is given, and TRL wants tensors.
         """
-        out = super().apply_chat_template(*args, **kwargs)
+        out: Any = super().apply_chat_template(*args, **kwargs)
         if hasattr(out, "keys"):
             for key in {"pixel_values", "image_grid_thw"} & set(out.keys()):
                 out[key] = torch.as_tensor(out[key])
@@ -50,4 +53,6 @@ class ImageOnlyQwen3VLProcessor(Qwen3VLProcessor):  # type: ignore[misc]  # unty
         return out
 
 
-ImageOnlyQwen3VLProcessor.register_for_auto_class("AutoProcessor")
+ImageOnlyQwen3VLProcessor.register_for_auto_class(  # type: ignore[no-untyped-call]  # likewise
+    "AutoProcessor"
+)

@@ -1,6 +1,7 @@
 """Samples of the pocket world: a picture, a question, an answer."""
 
-from collections.abc import Iterator, Sequence
+import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from PIL import Image
@@ -22,8 +23,6 @@ from agentic_vlm.world.questions import (
 )
 from agentic_vlm.world.scenes import make_chart, make_plates, make_receipt, photograph
 
-FAMILIES = ("perception", "reasoning", "search", "integration", "text")
-
 
 @dataclass(frozen=True, slots=True)
 class WorldSample:
@@ -36,6 +35,63 @@ class WorldSample:
     question: Question
     picture: Image.Image | None
     """Absent for text-only samples."""
+
+
+_Asked = tuple[Image.Image | None, Question]
+"""A picture, absent for text-only samples, and what is asked about it."""
+
+
+def _perception(
+    rng: random.Random, need: Need, difficulty: int, entities: Sequence[Entity]
+) -> _Asked:
+    plates = make_plates(rng, difficulty=difficulty)
+    picture = plates.render(rng)
+    return picture, ask_label(rng, plates) if need is Need.TOOL else ask_plates(rng, plates)
+
+
+def _reasoning(
+    rng: random.Random, need: Need, difficulty: int, entities: Sequence[Entity]
+) -> _Asked:
+    if rng.random() < 0.5:
+        chart = make_chart(rng, difficulty=difficulty)
+        return chart.render(rng), ask_chart(rng, chart, need=need)
+    receipt = make_receipt(rng, difficulty=difficulty)
+    return receipt.render(rng), ask_receipt(rng, receipt, need=need)
+
+
+def _search(rng: random.Random, need: Need, difficulty: int, entities: Sequence[Entity]) -> _Asked:
+    famous = [entity for entity in entities if entity.is_famous]
+    entity = rng.choice(famous if famous and difficulty == 0 else entities)
+    picture = photograph(entity.emblem, rng)
+    if need is Need.DIRECT:
+        return picture, ask_emblem_look(rng, entity)
+    return picture, ask_named(rng, entity) if difficulty < 2 else ask_emblem(rng, entity)
+
+
+def _integration(
+    rng: random.Random, need: Need, difficulty: int, entities: Sequence[Entity]
+) -> _Asked:
+    owners = {entity.code: entity for entity in rng.sample(list(entities), 2)}
+    plates = make_plates(rng, difficulty=difficulty, labels=sorted(owners))
+    picture = plates.render(rng)
+    if need is Need.TOOL:
+        return picture, ask_integration(rng, plates, owners)
+    return picture, ask_plates(rng, plates)
+
+
+def _text(rng: random.Random, need: Need, difficulty: int, entities: Sequence[Entity]) -> _Asked:
+    return None, ask_arithmetic(rng, need=need, difficulty=difficulty)
+
+
+_MAKERS: dict[str, Callable[[random.Random, Need, int, Sequence[Entity]], _Asked]] = {
+    "perception": _perception,
+    "reasoning": _reasoning,
+    "search": _search,
+    "integration": _integration,
+    "text": _text,
+}
+FAMILIES = tuple(_MAKERS)
+"""Kinds of samples, in the order in which they are made."""
 
 
 def make_sample(
@@ -54,40 +110,11 @@ def make_sample(
     Raises:
         ValueError: the family is unknown.
     """
+    if family not in _MAKERS:
+        raise ValueError(f"unknown family {family!r}; one of {', '.join(FAMILIES)}")
     rng = derive_rng(seed, split, family, need, index)
     difficulty = index % 4
-    picture: Image.Image | None = None
-    if family == "perception":
-        plates = make_plates(rng, difficulty=difficulty)
-        picture = plates.render(rng)
-        question = ask_label(rng, plates) if need is Need.TOOL else ask_plates(rng, plates)
-    elif family == "reasoning":
-        if rng.random() < 0.5:
-            chart = make_chart(rng, difficulty=difficulty)
-            picture, question = chart.render(rng), ask_chart(rng, chart, need=need)
-        else:
-            receipt = make_receipt(rng, difficulty=difficulty)
-            picture, question = receipt.render(rng), ask_receipt(rng, receipt, need=need)
-    elif family == "search":
-        famous = [entity for entity in entities if entity.is_famous]
-        entity = rng.choice(famous if famous and difficulty == 0 else entities)
-        picture = photograph(entity.emblem, rng)
-        if need is Need.DIRECT:
-            question = ask_emblem_look(rng, entity)
-        else:
-            question = ask_named(rng, entity) if difficulty < 2 else ask_emblem(rng, entity)
-    elif family == "integration":
-        owners = {entity.code: entity for entity in rng.sample(list(entities), 2)}
-        plates = make_plates(rng, difficulty=difficulty, labels=sorted(owners))
-        picture = plates.render(rng)
-        if need is Need.TOOL:
-            question = ask_integration(rng, plates, owners)
-        else:
-            question = ask_plates(rng, plates)
-    elif family == "text":
-        question = ask_arithmetic(rng, need=need, difficulty=difficulty)
-    else:
-        raise ValueError(f"unknown family {family!r}; one of {', '.join(FAMILIES)}")
+    picture, question = _MAKERS[family](rng, need, difficulty, entities)
     return WorldSample(
         row_id=f"{split}-{family}-{need}-{index:05d}",
         split=split,
@@ -96,15 +123,3 @@ def make_sample(
         question=question,
         picture=picture,
     )
-
-
-def iter_samples(
-    seed: int, *, split: str, num_tool: int, num_direct: int, entities: Sequence[Entity]
-) -> Iterator[WorldSample]:
-    """Yield the samples of a split: `num_tool` and `num_direct` of each family."""
-    for family in FAMILIES:
-        for need, count in ((Need.TOOL, num_tool), (Need.DIRECT, num_direct)):
-            for index in range(count):
-                yield make_sample(
-                    seed, split=split, family=family, need=need, index=index, entities=entities
-                )

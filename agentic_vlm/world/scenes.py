@@ -19,7 +19,8 @@ from agentic_vlm.world.drawing import (
 from agentic_vlm.world.entities import EMBLEM_CELLS, Emblem, make_code
 
 LABEL_PX = (24, 15, 12, 10)
-"""Height of a plate's label by difficulty; halved in the overview, where only the first is legible."""
+"""Height of a plate's label by difficulty, px; halved in the overview, where only the first is
+legible."""
 _NUMBER_PX = 24
 _INK = (25, 25, 25)
 MAX_DIGITS = (1, 2, 2, 3)

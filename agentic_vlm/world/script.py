@@ -1,7 +1,8 @@
 """What a fluent solver of pocket questions writes, turn by turn.
 
-The scripted teacher says these texts through the real loop; the base model has read careless versions of
-them. Turns after the first are pre-filled with `<think>`, so their texts begin inside the thought.
+The scripted teacher says these texts through the real loop; the base model has read careless
+versions of them. Turns after the first are pre-filled with `<think>`, so their texts begin inside
+the thought.
 """
 
 import json

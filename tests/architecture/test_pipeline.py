@@ -39,12 +39,16 @@ def covers(places: set[str], path: str) -> bool:
     return any(path == place or path.startswith(f"{place}/") for place in places)
 
 
-def deps_of(dvc_stage: dict) -> set[str]:
+def members_of(dvc_stage: dict) -> list[str]:
     matrix = dvc_stage.get("matrix", {})
-    members = [str(member) for values in matrix.values() for member in values] or [""]
+    return [str(member) for values in matrix.values() for member in values] or [""]
+
+
+def deps_of(dvc_stage: dict) -> set[str]:
+    members = members_of(dvc_stage)
     found = set()
     for dep in dvc_stage.get("deps", []):
-        key = "${item." + next(iter(matrix), "") + "}"
+        key = "${item." + next(iter(dvc_stage.get("matrix", {})), "") + "}"
         found |= {dep.replace(key, member).rstrip("/") for member in members}
     return found
 
@@ -83,10 +87,19 @@ def test_a_dvc_stage_watches_its_own_section(dvc_stages, name):
 @pytest.mark.parametrize("name", STAGES)
 def test_dvc_watches_what_a_stage_reads(dvc_stages, name):
     deps = deps_of(dvc_stages[name])
-    is_missing = [path for path in declaration(name).reads if not covers(deps, path)]
+    stage = declaration(name)
+    reads = {path for member in members_of(dvc_stages[name]) for path in stage.inputs(member)}
+    is_missing = sorted(path for path in reads if not covers(deps, path))
     # An input may also be named part by part, below the folder that the declaration names.
     missing = [path for path in is_missing if not any(covers({path}, dep) for dep in deps)]
     assert not missing, f"add to the deps of {name} in dvc.yaml: {missing}"
+
+
+@needs_pipeline
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_and_its_dvc_stage_have_the_same_matrix(dvc_stages, name):
+    matrix = declaration(name).matrix
+    assert list(dvc_stages[name].get("matrix", {})) == ([matrix] if matrix else [])
 
 
 @needs_pipeline

@@ -131,6 +131,37 @@ def test_a_member_of_a_matrix_has_its_own_summary(root):
     assert "evaluate-base" in json.loads((root / "metrics/timings.json").read_text())
 
 
+def test_scratch_of_a_member_depends_on_what_that_member_reads_alone(root):
+    stage = Stage(name="evaluate", doc="Score.", reads=("models/{model}",), matrix="model")
+    for member in ("base", "sft"):
+        (root / "models" / member).mkdir(parents=True)
+        (root / "models" / member / "weights").write_text("old")
+    seen = []
+
+    def failing(context):
+        seen.append(context.scratch)
+        raise ArtifactMissing("x", "y", "z")
+
+    for changed in ("", "sft", "base"):
+        if changed:
+            (root / "models" / changed / "weights").write_text("new weights")
+        with pytest.raises(ArtifactMissing):
+            stage.execute(failing, root=root, variant="base")
+    assert seen[0] == seen[1] != seen[2]
+
+
+def test_inputs_and_outputs_name_the_member():
+    stage = Stage(
+        name="evaluate",
+        doc="Score.",
+        reads=("models/{model}", "data/suites"),
+        writes=("data/scores/{model}",),
+        matrix="model",
+    )
+    assert stage.inputs("rl") == ("models/rl", "data/suites")
+    assert stage.outputs("rl") == ("data/scores/rl",)
+
+
 def test_help_ends_with_an_example(capsys):
     with pytest.raises(SystemExit):
         STAGE.main(run, ["--help"])
