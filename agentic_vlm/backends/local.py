@@ -32,7 +32,7 @@ def load_processor(folder: Path) -> Any:
         RecordError: the folder gives a tokenizer without an image processor.
     """
     if not (folder / "config.json").exists():
-        stage = "build_base" if folder.name == "base" else folder.name
+        stage = "build_base" if folder.name == "base" else f"train_{folder.name}"
         fix = f"run the stage that writes it: dvc repro {stage}"
         raise ArtifactMissing(str(folder), "no checkpoint here", fix)
     register()

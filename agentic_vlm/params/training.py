@@ -18,7 +18,7 @@ class BuildBaseParams(Section):
     """Steps of the second course: 8 overviews and 112 crops, until letters are read."""
     num_lookup_steps: PositiveInt = 550
     """Steps of 64 lessons that teach the language model to look things up in a picture."""
-    num_steps: PositiveInt = 1100
+    num_steps: PositiveInt = 1300
     """Steps of 32 lessons, the last ones in the forms of the loop. Smaller batches: more updates
     for the same time, and finding what a question names takes updates, not samples."""
     learning_rate: PositiveFloat = 2e-3

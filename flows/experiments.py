@@ -1,0 +1,219 @@
+"""A grid of DVC experiments: one per seed and variant, run in a git worktree of its own.
+
+The worktree holds the last commit and shares the cache, so that stages which experiments have in
+common run once and a killed training resumes where it stopped. `dvc exp save` records each result;
+what is recorded for this commit with these params is not run again.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import dvc.api
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from agentic_vlm.errors import AgenticError, ParamsError
+from agentic_vlm.params import read_yaml
+from flows.params import apply_overlays, parse_override
+from flows.proc import run_child
+
+_WORKTREE = ".scratch/findings/worktree"
+_NUM_LAST_LINES = 20
+_DVC = (sys.executable, "-m", "dvc")
+
+
+class ExperimentFailed(AgenticError):
+    """DVC or git ended an experiment; the grid goes on with the next one."""
+
+
+class Grid(BaseModel):
+    """What to run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seeds: tuple[int, ...]
+    """Values of the root field `seed`."""
+    variants: dict[str, tuple[str, ...]]
+    """Overrides on params.yaml by name of the variant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """One seed with one variant."""
+
+    seed: int
+    """Value of the root field `seed`."""
+    variant: str
+    """Name of the variant."""
+    overrides: tuple[str, ...]
+    """What the variant changes, as KEY=VALUE."""
+
+    @property
+    def name(self) -> str:
+        """Name of the DVC experiment."""
+        return f"seed-{self.seed}-{self.variant}"
+
+
+def read_grid(path: Path) -> Grid:
+    """Read the grid.
+
+    Raises:
+        ParamsError: it has another form.
+    """
+    try:
+        return Grid.model_validate(read_yaml(path))
+    except ValidationError as fault:
+        first = fault.errors(include_url=False)[0]
+        where = f"{path.name}, {'.'.join(str(key) for key in first['loc'])}"
+        fix = "seeds is a list of numbers; variants maps names to lists of KEY=VALUE"
+        raise ParamsError(where, first["msg"], fix) from fault
+
+
+def plan_experiments(
+    grid: Grid, *, seeds: Sequence[int] = (), variants: Sequence[str] = ()
+) -> list[Experiment]:
+    """Return the experiments, variants of a seed one after another.
+
+    Args:
+        grid: the whole grid.
+        seeds: seeds to run, of the grid or not; empty for those of the grid.
+        variants: names of variants to run; empty for all.
+
+    Raises:
+        ParamsError: the grid has no such variant.
+    """
+    unknown = sorted(set(variants) - set(grid.variants))
+    if unknown:
+        fix = f"there are {', '.join(grid.variants)}"
+        raise ParamsError(", ".join(unknown), "no such variant in the grid", fix)
+    return [
+        Experiment(seed, name, grid.variants[name])
+        for seed in dict.fromkeys(seeds or grid.seeds)
+        for name in grid.variants
+        if not variants or name in variants
+    ]
+
+
+class Bench:
+    """Where the experiments of one commit run, and where their results are found again."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.baseline = self._git("rev-parse", "HEAD")
+        self.worktree = root / _WORKTREE
+
+    def has_changes(self) -> bool:
+        """Tell whether tracked files differ from the commit; experiments do not see these edits."""
+        return bool(self._git("status", "--porcelain", "--untracked-files=no"))
+
+    def render_params(self, experiment: Experiment) -> str:
+        """Return the params.yaml of an experiment: that of the commit with the overrides.
+
+        Raises:
+            ParamsError: the result has faults; all of them are listed.
+        """
+        overlays = [{"seed": experiment.seed}, *map(parse_override, experiment.overrides)]
+        with tempfile.TemporaryDirectory(prefix="findings-") as folder:
+            base = Path(folder) / "params.yaml"
+            base.write_text(self._show(self.baseline) + "\n", encoding="utf-8")
+            return apply_overlays(base, overlays)
+
+    def find(self, experiment: Experiment) -> str | None:
+        """Return the revision that recorded the experiment for this commit and these params."""
+        ref = f"refs/exps/{self.baseline[:2]}/{self.baseline[2:]}/{experiment.name}"
+        # for-each-ref, unlike rev-parse, does not fail where there is none.
+        revision = self._git("for-each-ref", "--format=%(objectname)", ref)
+        if not revision:
+            return None
+        is_same = self._show(revision).strip() == self.render_params(experiment).strip()
+        return revision if is_same else None
+
+    def open(self) -> None:
+        """Bring the worktree to the commit; scratch work of an earlier run stays.
+
+        Raises:
+            ExperimentFailed: git or DVC refused.
+        """
+        self._git("worktree", "prune")
+        if (self.worktree / ".git").exists():
+            self._git("checkout", "--quiet", "--force", "--detach", self.baseline, at=self.worktree)
+        else:
+            self._git("worktree", "add", "--quiet", "--detach", str(self.worktree), self.baseline)
+        cache = _ask([*_DVC, "cache", "dir"], cwd=self.root)
+        shared = str((self.root / cache).resolve())
+        _ask([*_DVC, "cache", "dir", "--local", shared], cwd=self.worktree)
+
+    def run(self, experiment: Experiment, *, on_line: Callable[[str], None]) -> str:
+        """Run an experiment, record it, and return its revision.
+
+        Raises:
+            ExperimentFailed: a stage failed; its last lines are in the message.
+        """
+        text = self.render_params(experiment)
+        (self.worktree / "params.yaml").write_text(text, encoding="utf-8")
+        self._dvc(["repro"], experiment, on_line)
+        message = f"findings: {experiment.name} {' '.join(experiment.overrides)}".strip()
+        save = ["exp", "save", "--force", "--name", experiment.name, "--message", message]
+        self._dvc(save, experiment, lambda line: None)
+        revision = self.find(experiment)
+        if revision is None:
+            fix = "`dvc exp list` shows what is recorded; run again"
+            raise ExperimentFailed(experiment.name, "DVC ran it but recorded nothing", fix)
+        return revision
+
+    @contextmanager
+    def results(self, revision: str) -> Iterator[Path]:
+        """Give a folder with `metrics/summary.json` and `data/scores` of a recorded experiment.
+
+        Raises:
+            FileNotFoundError: the cache has lost its scores.
+        """
+        files = dvc.api.DVCFileSystem(str(self.root), rev=revision)
+        with tempfile.TemporaryDirectory(prefix="findings-") as name:
+            folder = Path(name)
+            for place in ("metrics/summary.json", "data/scores"):
+                (folder / place).parent.mkdir(parents=True, exist_ok=True)
+                files.get(place, str(folder / place), recursive=True)
+            yield folder
+
+    def _dvc(
+        self, words: Sequence[str], experiment: Experiment, on_line: Callable[[str], None]
+    ) -> None:
+        last: list[str] = []
+
+        def keep(line: str) -> None:
+            last.append(line)
+            del last[:-_NUM_LAST_LINES]
+            on_line(line)
+
+        command = [*_DVC, "--wait-for-lock", *words]
+        if run_child(command, cwd=self.worktree, on_line=keep):
+            what = f"dvc {words[0]} failed\n" + "\n".join(last)
+            fix = f"the lines above say why; the work lies in {_WORKTREE}, and a new run resumes it"
+            raise ExperimentFailed(experiment.name, what, fix)
+
+    def _show(self, revision: str) -> str:
+        return self._git("show", f"{revision}:params.yaml")
+
+    def _git(self, *words: str, at: Path | None = None) -> str:
+        return _ask(["git", *words], cwd=at or self.root)
+
+
+def prepare_environment() -> None:
+    """Let stages run with this interpreter: `python` in dvc.yaml is looked up in PATH."""
+    folder = str(Path(sys.executable).parent)
+    os.environ["PATH"] = os.pathsep.join([folder, os.environ.get("PATH", "")])
+    os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+
+
+def _ask(command: Sequence[str], *, cwd: Path) -> str:
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    if result.returncode:
+        what = f"`{' '.join(command)}` failed: {result.stderr.strip()}"
+        raise ExperimentFailed(str(cwd), what, "the project must be a git and DVC repository")
+    return result.stdout.strip()

@@ -1,0 +1,208 @@
+"""`python -m flows.findings`: run the grid of experiments and say which claims came out."""
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from agentic_vlm.analysis.findings import CLAIMS, GridRun, Outcome, judge_claim
+from agentic_vlm.analysis.findings_page import Experiments, write_findings
+from agentic_vlm.analysis.scores import Summary, parse_summary
+from agentic_vlm.errors import AgenticError
+from agentic_vlm.evaluation.summary import column_of
+from agentic_vlm.params import load_params, read_yaml
+from agentic_vlm.schema import ScoredAnswer
+from agentic_vlm.store import iter_records
+from flows.experiments import (
+    Bench,
+    Experiment,
+    ExperimentFailed,
+    plan_experiments,
+    prepare_environment,
+    read_grid,
+)
+
+_GRID = Path(__file__).with_name("findings.yaml")
+
+
+@dataclass(slots=True)
+class Clock:
+    """Guesses the time left from what has run."""
+
+    firsts_s: list[float] = field(default_factory=list)
+    """Seconds of experiments that were the first of their seed."""
+    others_s: list[float] = field(default_factory=list)
+    """Seconds of the rest: they find the work that a seed's variants share done."""
+
+    def add(self, seconds: float, *, is_first: bool) -> None:
+        """Note how long an experiment took."""
+        (self.firsts_s if is_first else self.others_s).append(seconds)
+
+    def left_s(self, *, num_firsts: int, num_others: int) -> float | None:
+        """Return the seconds that so many experiments take; absent before the first has ended.
+
+        Where one kind has not run yet, the other stands in for it.
+
+        >>> Clock([100.0], [10.0, 20.0]).left_s(num_firsts=1, num_others=2)
+        130.0
+        """
+        firsts, others = self.firsts_s or self.others_s, self.others_s or self.firsts_s
+        if not firsts:
+            return None
+        mean_first, mean_other = sum(firsts) / len(firsts), sum(others) / len(others)
+        return num_firsts * mean_first + num_others * mean_other
+
+
+def run_grid(
+    bench: Bench, experiments: Sequence[Experiment], *, say: Callable[[str], None]
+) -> dict[str, str]:
+    """Run what is not recorded yet and return the revision of each experiment that has a result.
+
+    A failed experiment is told and left out; the grid goes on.
+    """
+    revisions: dict[str, str] = {}
+    clock = Clock()
+    found = {experiment.name: bench.find(experiment) for experiment in experiments}
+    firsts = {one.seed: one.name for one in reversed(experiments)}
+    open_ones = [one for one in experiments if found[one.name] is None]
+    if open_ones:
+        bench.open()
+    for number, experiment in enumerate(experiments, start=1):
+        head = f"[{number}/{len(experiments)}] {experiment.name}"
+        revision = found[experiment.name]
+        if revision is not None:
+            say(f"{head}: recorded, skipped")
+            revisions[experiment.name] = revision
+            continue
+        num_firsts = sum(firsts[one.seed] == one.name for one in open_ones)
+        left_s = clock.left_s(num_firsts=num_firsts, num_others=len(open_ones) - num_firsts)
+        say(f"{head}: {_minutes(left_s)}")
+        start_s = time.monotonic()
+        try:
+            revisions[experiment.name] = bench.run(experiment, on_line=_stage_teller(head, say))
+        except ExperimentFailed as error:
+            say(str(error))
+        took_s = time.monotonic() - start_s
+        if experiment.name in revisions:
+            clock.add(took_s, is_first=firsts[experiment.seed] == experiment.name)
+        open_ones.remove(experiment)
+        say(f"{head}: ended after {took_s:.0f} s")
+    return revisions
+
+
+def read_run(bench: Bench, experiment: Experiment, revision: str) -> tuple[GridRun, Summary]:
+    """Read the scores and the summary of a recorded experiment."""
+    with bench.results(revision) as folder:
+        columns: dict[str, list[ScoredAnswer]] = {}
+        for model in sorted(path for path in (folder / "data/scores").iterdir() if path.is_dir()):
+            for score in iter_records(model / "scores", ScoredAnswer):
+                columns.setdefault(column_of(score), []).append(score)
+        summary = parse_summary(read_yaml(folder / "metrics/summary.json"))
+    run = GridRun(experiment.name, experiment.seed, experiment.variant, columns)
+    return run, summary
+
+
+def report(
+    bench: Bench, experiments: Sequence[Experiment], revisions: dict[str, str], *, out: Path
+) -> list[str]:
+    """Judge the claims, write the findings, and return one line per claim."""
+    runs: list[GridRun] = []
+    summaries: dict[str, Summary] = {}
+    for experiment in experiments:
+        if experiment.name in revisions:
+            run, summaries[experiment.name] = read_run(
+                bench, experiment, revisions[experiment.name]
+            )
+            runs.append(run)
+    seeds = list(dict.fromkeys(experiment.seed for experiment in experiments))
+    num_bootstrap = load_params(bench.root / "params.yaml").evaluate.num_bootstrap
+    findings = [
+        judge_claim(claim, runs, seeds=seeds, num_bootstrap=num_bootstrap) for claim in CLAIMS
+    ]
+    overrides = {one.name: one.overrides for one in experiments}
+    write_findings(findings, Experiments(bench.baseline, overrides, summaries), out)
+    width = max(len(outcome) for outcome in Outcome)
+    return [f"{one.claim.key}  {one.outcome:{width}}  {one.claim.text}" for one in findings]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the grid, write the findings, and return the exit status."""
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _stop)
+    prepare_environment()
+    try:
+        return _run(options)
+    except AgenticError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+
+
+def _run(options: argparse.Namespace) -> int:
+    root = options.root.resolve()
+    grid = read_grid(options.grid)
+    experiments = plan_experiments(grid, seeds=options.seeds, variants=options.variants)
+    bench = Bench(root)
+    # A wrong override shows before the first hour, not after it.
+    for experiment in experiments:
+        bench.render_params(experiment)
+    if bench.has_changes():
+        _say("note: the last commit is run; changes that are not committed are no part of it")
+    if options.dry:
+        for experiment in experiments:
+            state = "would run" if bench.find(experiment) is None else "recorded"
+            _say(f"{experiment.name:24} {state:10} {' '.join(experiment.overrides)}".rstrip())
+        return 0
+    revisions = run_grid(bench, experiments, say=_say)
+    out = options.out or root / "findings"
+    for line in report(bench, experiments, revisions, out=out):
+        _say(line)
+    _say(f"{out / 'findings.md'} has the figures; each run is a DVC experiment: dvc exp show")
+    return 0 if len(revisions) == len(experiments) else 1
+
+
+def _stage_teller(head: str, say: Callable[[str], None]) -> Callable[[str], None]:
+    """Return what picks the names of stages that start out of the output of DVC."""
+
+    def on_line(line: str) -> None:
+        if line.startswith("Running stage "):
+            say(f"{head}: {line.removeprefix('Running stage ').strip(chr(39) + ':')}")
+
+    return on_line
+
+
+def _minutes(seconds: float | None) -> str:
+    return "time left: unknown" if seconds is None else f"about {seconds / 60:.0f} min left"
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Turn SIGTERM into an exception, so that a running stage ends with this process."""
+    raise SystemExit(128 + number)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.findings",
+        description="Run every seed with every variant as a DVC experiment and say which claims "
+        "came out. What is recorded is not run again, and what was killed resumes.",
+        epilog="Example: python -m flows.findings --seeds 0 --variants grpo rejection --dry",
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=(), help="default: the grid's")
+    parser.add_argument("--variants", nargs="+", default=(), help="default: all of the grid")
+    parser.add_argument("--dry", action="store_true", help="list what would run, and end")
+    parser.add_argument("--grid", type=Path, default=_GRID, help="default: flows/findings.yaml")
+    parser.add_argument("--out", type=Path, help="folder to write; default: findings")
+    parser.add_argument("--root", type=Path, default=Path(), help="root of the project")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
