@@ -17,12 +17,13 @@ from pathlib import Path
 import dvc.api
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from agentic_vlm.errors import AgenticError, ParamsError
+from agentic_vlm.errors import AgenticError, ArtifactMissing, ParamsError
 from agentic_vlm.params import read_yaml
 from flows.params import apply_overlays, parse_override
 from flows.proc import run_child
 
 _WORKTREE = ".scratch/findings/worktree"
+_SUMMARY = "metrics/summary.json"
 _NUM_LAST_LINES = 20
 _DVC = (sys.executable, "-m", "dvc")
 
@@ -117,7 +118,8 @@ class Bench:
         Raises:
             ParamsError: the result has faults; all of them are listed.
         """
-        overlays = [{"seed": experiment.seed}, *map(parse_override, experiment.overrides)]
+        overlays: list[dict[str, object]] = [{"seed": experiment.seed}]
+        overlays += [parse_override(text) for text in experiment.overrides]
         with tempfile.TemporaryDirectory(prefix="findings-") as folder:
             base = Path(folder) / "params.yaml"
             base.write_text(self._show(self.baseline) + "\n", encoding="utf-8")
@@ -159,6 +161,8 @@ class Bench:
         self._dvc(["repro"], experiment, on_line)
         message = f"findings: {experiment.name} {' '.join(experiment.overrides)}".strip()
         save = ["exp", "save", "--force", "--name", experiment.name, "--message", message]
+        # DVC leaves out a metrics file without cache that no commit holds yet.
+        save += ["--include-untracked", _SUMMARY]
         self._dvc(save, experiment, lambda line: None)
         revision = self.find(experiment)
         if revision is None:
@@ -171,14 +175,18 @@ class Bench:
         """Give a folder with `metrics/summary.json` and `data/scores` of a recorded experiment.
 
         Raises:
-            FileNotFoundError: the cache has lost its scores.
+            ArtifactMissing: the cache has lost them.
         """
         files = dvc.api.DVCFileSystem(str(self.root), rev=revision)
         with tempfile.TemporaryDirectory(prefix="findings-") as name:
             folder = Path(name)
-            for place in ("metrics/summary.json", "data/scores"):
+            for place in (_SUMMARY, "data/scores"):
                 (folder / place).parent.mkdir(parents=True, exist_ok=True)
-                files.get(place, str(folder / place), recursive=True)
+                try:
+                    files.get(place, str(folder / place), recursive=True)
+                except FileNotFoundError as fault:
+                    fix = "`dvc exp remove` the experiment that has lost it, and run again"
+                    raise ArtifactMissing(f"{revision[:12]}:{place}", "not there", fix) from fault
             yield folder
 
     def _dvc(

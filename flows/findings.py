@@ -1,6 +1,7 @@
 """`python -m flows.findings`: run the grid of experiments and say which claims came out."""
 
 import argparse
+import json
 import signal
 import sys
 import time
@@ -14,7 +15,7 @@ from agentic_vlm.analysis.findings_page import Experiments, write_findings
 from agentic_vlm.analysis.scores import Summary, parse_summary
 from agentic_vlm.errors import AgenticError
 from agentic_vlm.evaluation.summary import column_of
-from agentic_vlm.params import load_params, read_yaml
+from agentic_vlm.params import load_params
 from agentic_vlm.schema import ScoredAnswer
 from agentic_vlm.store import iter_records
 from flows.experiments import (
@@ -101,9 +102,9 @@ def read_run(bench: Bench, experiment: Experiment, revision: str) -> tuple[GridR
         for model in sorted(path for path in (folder / "data/scores").iterdir() if path.is_dir()):
             for score in iter_records(model / "scores", ScoredAnswer):
                 columns.setdefault(column_of(score), []).append(score)
-        summary = parse_summary(read_yaml(folder / "metrics/summary.json"))
+        content = json.loads((folder / "metrics/summary.json").read_text(encoding="utf-8"))
     run = GridRun(experiment.name, experiment.seed, experiment.variant, columns)
-    return run, summary
+    return run, parse_summary(content)
 
 
 def report(
@@ -169,7 +170,8 @@ def _stage_teller(head: str, say: Callable[[str], None]) -> Callable[[str], None
 
     def on_line(line: str) -> None:
         if line.startswith("Running stage "):
-            say(f"{head}: {line.removeprefix('Running stage ').strip(chr(39) + ':')}")
+            stage = line.removeprefix("Running stage ").strip("':")
+            say(f"{head}: {stage}")
 
     return on_line
 

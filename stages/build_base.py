@@ -105,7 +105,7 @@ def _dense_courses(params: BuildBaseParams, *, seed: int) -> tuple[VisionPlan, V
     )
 
 
-def _lesson_courses(params: BuildBaseParams, *, seed: int) -> tuple[PretrainPlan, PretrainPlan]:
+def _lesson_courses(params: BuildBaseParams, *, seed: int) -> tuple[PretrainPlan, ...]:
     """Return the courses of lessons: looking things up, then everything, the forms last."""
     return (
         PretrainPlan(
@@ -124,6 +124,15 @@ def _lesson_courses(params: BuildBaseParams, *, seed: int) -> tuple[PretrainPlan
             learning_rate=params.learning_rate,
             decay_share=params.decay_share,
             seed=seed + 1,
+            save_every=params.save_every,
+        ),
+        PretrainPlan(
+            name="manners",
+            num_steps=params.num_manner_steps,
+            batch_size=32,
+            learning_rate=params.learning_rate / 2,
+            decay_share=1.0,
+            seed=seed + 2,
             save_every=params.save_every,
         ),
     )

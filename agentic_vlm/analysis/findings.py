@@ -106,7 +106,7 @@ CLAIMS = (
         _ACCURACY, Need.TOOL, _GRPO_RL, Arm("rejection", "rl"),
     ),
     Claim(
-        "F5", "RL makes tool use selective: it calls on fewer direct questions than the cold start.",
+        "F5", "RL makes tool use selective: it calls on fewer direct questions than before.",
         _TOOL_RATE, Need.DIRECT, _GRPO_RL, _GRPO_SFT, is_rise=False,
     ),
     Claim(

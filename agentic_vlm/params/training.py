@@ -21,6 +21,8 @@ class BuildBaseParams(Section):
     num_steps: PositiveInt = 1300
     """Steps of 32 lessons, the last ones in the forms of the loop. Smaller batches: more updates
     for the same time, and finding what a question names takes updates, not samples."""
+    num_manner_steps: PositiveInt = 450
+    """Steps of 32 lessons at half the learning rate, falling from the start, half of them forms."""
     learning_rate: PositiveFloat = 2e-3
     """Peak learning rate of AdamW. 1e-3 learned nothing in 7,000 samples."""
     decay_share: Share = 0.4

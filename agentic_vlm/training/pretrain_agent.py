@@ -22,9 +22,9 @@ from agentic_vlm.world.lessons import Exchange, Lesson
 from agentic_vlm.world.samples import FAMILIES, WorldSample, make_sample
 from agentic_vlm.world.script import think_after, think_before, write_answer, write_step, write_turn
 
-_TOOL_SHARE = 0.4
+_TOOL_SHARE = 0.5
 """Share of tool questions that a transcript tries with tools; the others are guessed at once."""
-_SLIP_RATE = 0.5
+_SLIP_RATE = 0.4
 """Chance of a slip at each step."""
 _PREFILL = "<think>"
 
@@ -54,16 +54,12 @@ def make_form_lesson(
     pictures = () if sample.picture is None else (sample.picture,)
     prompt = build_prompt(sample.question.text, num_images=len(pictures), mode=mode, params=params)
     user = prompt.user.replace(IMAGE_MARK, "")
+    can_tell = need is Need.DIRECT or _is_easy(sample)
+    reply = sample.question.answer if can_tell else guess(rng, sample)
     if is_direct_mode:
-        reply = sample.question.answer if _is_easy(sample) else guess(rng, sample)
         return (Exchange(user, reply, pictures),)
-    if need is Need.DIRECT or _is_easy(sample) or rng.random() > _TOOL_SHARE:
-        answer = (
-            sample.question.answer
-            if need is Need.DIRECT or _is_easy(sample)
-            else guess(rng, sample)
-        )
-        text = write_turn("Easy.", write_answer(answer), is_first=True)
+    if can_tell or rng.random() > _TOOL_SHARE:
+        text = write_turn("Easy.", write_answer(reply), is_first=True)
         return (Exchange(user, text, pictures, system=prompt.system),)
     return _transcript(rng, sample, entities, user, prompt.system)
 
@@ -100,7 +96,9 @@ def _transcript(
         prompt, pictures = _observe(rng, done, sample, entities)
         thought = think_after(step)
         if done is not step:
-            answer = guess(rng, sample)
+            # What a wrong program prints is what its author believes.
+            answer = prompt.removeprefix("stdout: ")
+            answer = answer if answer.isdigit() else guess(rng, sample)
             thought = f"It is {answer}."
             break
     text = write_turn(thought, write_answer(answer), is_first=False)

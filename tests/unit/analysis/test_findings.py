@@ -1,0 +1,212 @@
+"""Claims judged on synthetic scores."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agentic_vlm.analysis.findings import (
+    CLAIMS,
+    MIN_SAMPLES,
+    Arm,
+    Claim,
+    Estimate,
+    GridRun,
+    Measure,
+    Outcome,
+    estimate_mean,
+    judge_claim,
+)
+from agentic_vlm.analysis.findings_page import Experiments, render_findings, write_findings
+from agentic_vlm.evaluation.metrics import compute_difference
+from agentic_vlm.schema import Need
+
+SIZE = 100
+GAIN = Claim(
+    "X", "RL gains.", Measure.ACCURACY, Need.TOOL, Arm("grpo", "rl"), Arm("grpo", "sft")
+)  # fmt: skip
+FALL = Claim(
+    "Y", "RL calls less.", Measure.CALLS, Need.DIRECT, Arm("efficiency", "rl"), Arm("grpo", "rl"),
+    is_rise=False,
+)  # fmt: skip
+NO_WORSE = Claim(
+    "Z", "Not worse.", Measure.ACCURACY, Need.DIRECT, Arm("grpo", "rl"), Arm("grpo", "sft"),
+    bound=-0.03,
+)  # fmt: skip
+
+
+@pytest.fixture
+def answers(make_score):
+    """Give a maker of answers of which the first `num_right` are right."""
+
+    def make(model, num_right, *, need="tool", size=SIZE, **fields):
+        return [
+            make_score(
+                **{
+                    "model": model, "mode": "agent", "need": need,
+                    "sample_id": f"{need}{number:03d}",
+                    "verdict": "correct" if number < num_right else "incorrect", **fields,
+                }
+            )
+            for number in range(size)
+        ]  # fmt: skip
+
+    return make
+
+
+def run_of(seed=0, variant="grpo", **columns):
+    return GridRun(f"seed-{seed}-{variant}", seed, variant, columns)
+
+
+def judge(claim, runs, *, seeds=(0,)):
+    return judge_claim(claim, runs, seeds=seeds, num_bootstrap=500)
+
+
+def test_a_clear_gain_at_every_seed_came_out(answers):
+    runs = [run_of(seed, sft=answers("sft", 50), rl=answers("rl", 80)) for seed in (0, 1, 2)]
+    found = judge(GAIN, runs, seeds=(0, 1, 2))
+    assert found.outcome is Outcome.CAME_OUT
+    assert found.estimate.mean == pytest.approx(0.3)
+    assert [result.runs for result in found.seeds] == [
+        ("seed-0-grpo",), ("seed-1-grpo",), ("seed-2-grpo",)
+    ]  # fmt: skip
+
+
+def test_one_seed_without_a_gain_leaves_it_undecided(answers):
+    gains = {0: 80, 1: 80, 2: 50}
+    runs = [run_of(seed, sft=answers("sft", 50), rl=answers("rl", n)) for seed, n in gains.items()]
+    found = judge(GAIN, runs, seeds=(0, 1, 2))
+    assert found.outcome is Outcome.UNDECIDED
+    assert [result.is_clear for result in found.seeds] == [True, True, False]
+
+
+def test_a_clear_loss_did_not_come_out(answers):
+    found = judge(GAIN, [run_of(sft=answers("sft", 80), rl=answers("rl", 50))])
+    assert found.outcome is Outcome.DID_NOT
+
+
+def test_equal_answers_are_no_gain(answers):
+    found = judge(GAIN, [run_of(sft=answers("sft", 50), rl=answers("rl", 50))])
+    assert found.outcome is Outcome.DID_NOT
+
+
+def test_an_interval_on_both_sides_of_the_bound_decides_nothing(answers):
+    mixed = answers("rl", 52, size=54) + [
+        row.model_copy(update={"sample_id": f"tool{number:03d}"})
+        for number, row in enumerate(answers("rl", 0, size=SIZE - 54), start=54)
+    ]
+    found = judge(GAIN, [run_of(sft=answers("sft", 51), rl=mixed)])
+    assert found.estimate.mean == pytest.approx(0.01)
+    assert found.outcome is Outcome.UNDECIDED
+
+
+def test_a_missing_seed_is_undecided_however_clear_the_others_are(answers):
+    runs = [run_of(0, sft=answers("sft", 10), rl=answers("rl", 90))]
+    found = judge(GAIN, runs, seeds=(0, 1))
+    assert (found.outcome, len(found.seeds), found.num_seeds) == (Outcome.UNDECIDED, 1, 2)
+
+
+def test_no_runs_have_no_estimate():
+    found = judge(GAIN, [])
+    assert (found.outcome, found.estimate, found.seeds) == (Outcome.UNDECIDED, None, ())
+
+
+def test_too_few_samples_decide_nothing(answers):
+    size = MIN_SAMPLES - 1
+    runs = [run_of(sft=answers("sft", 0, size=size), rl=answers("rl", size, size=size))]
+    assert judge(GAIN, runs).outcome is Outcome.UNDECIDED
+
+
+def test_a_fall_of_calls_between_two_experiments_came_out(answers):
+    runs = [
+        run_of(variant="grpo", rl=answers("rl", 50, need="direct", num_calls=2)),
+        run_of(variant="efficiency", rl=answers("rl", 50, need="direct", num_calls=1)),
+    ]
+    found = judge(FALL, runs)
+    assert (found.outcome, found.estimate.mean) == (Outcome.CAME_OUT, -1.0)
+    assert found.seeds[0].runs == ("seed-0-efficiency", "seed-0-grpo")
+
+
+@pytest.mark.parametrize(
+    ("num_right", "outcome"),
+    [(80, Outcome.CAME_OUT), (50, Outcome.DID_NOT), (78, Outcome.UNDECIDED)],
+)
+def test_not_worse_is_judged_against_its_bound(answers, num_right, outcome):
+    first = answers("rl", num_right, need="direct")
+    found = judge(NO_WORSE, [run_of(sft=answers("sft", 80, need="direct"), rl=first)])
+    assert found.outcome is outcome
+
+
+def test_only_questions_of_the_claimed_kind_count(answers):
+    direct = answers("rl", 0, need="direct")
+    found = judge(GAIN, [run_of(sft=answers("sft", 50), rl=answers("rl", 80) + direct)])
+    assert found.estimate.n == SIZE
+
+
+def test_outages_and_doubts_are_not_paired(answers):
+    rows = answers("rl", 80)
+    rows[0] = rows[0].model_copy(update={"stop_reason": "infrastructure", "verdict": "ungraded"})
+    runs = [run_of(sft=answers("sft", 50), rl=rows)]
+    assert judge(GAIN, runs).estimate.n == SIZE - 1
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
+def test_the_estimate_is_that_of_the_summary(verdicts):
+    gains = [float(ours) - float(theirs) for ours, theirs in verdicts]
+    found = estimate_mean(gains, num_bootstrap=200, seed=0)
+    mean = sum(gains) / len(gains)
+    assert found.mean == pytest.approx(mean)
+    assert found.low <= found.mean + 1e-9
+    assert found.high >= found.mean - 1e-9
+
+
+def test_the_interval_agrees_with_the_paired_bootstrap_of_the_summary(answers):
+    sft, rl = answers("sft", 50), list(reversed(answers("rl", 80)))
+    ours = judge(GAIN, [run_of(sft=sft, rl=rl)]).estimate
+    theirs = compute_difference(rl, sft, num_bootstrap=500, seed=0)
+    assert (ours.mean, ours.n) == (pytest.approx(theirs.mean), theirs.n)
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.03)
+
+
+def test_equal_values_give_equal_intervals():
+    values = [1.0, 0.0, -1.0, 1.0] * 20
+    first = estimate_mean(values, num_bootstrap=300, seed=1)
+    assert first == estimate_mean(list(reversed(values)), num_bootstrap=300, seed=1)
+    assert isinstance(first, Estimate)
+
+
+def test_the_claims_have_names_of_their_own_and_use_known_variants():
+    assert [claim.key for claim in CLAIMS] == [f"F{number}" for number in range(1, 8)]
+    variants = {arm.variant for claim in CLAIMS for arm in (claim.first, claim.second)}
+    assert variants == {"grpo", "rejection", "efficiency"}
+
+
+def test_the_page_names_outcome_interval_and_runs(answers):
+    finding = judge(GAIN, [run_of(sft=answers("sft", 80), rl=answers("rl", 50))])
+    page = render_findings([finding], Experiments("abc", {"seed-0-grpo": ()}, {}))
+    assert "| X | RL gains. | **did not come out** | -30.0 (" in page
+    assert "| X | RL - SFT, accuracy, tool questions | 0 | -30.0 (" in page
+    assert "Without a result: seed-0-grpo." in page
+
+
+def test_equal_findings_give_equal_bytes(answers, tmp_path):
+    findings = [judge(GAIN, [run_of(sft=answers("sft", 50), rl=answers("rl", 80))])]
+    experiments = Experiments("abc", {"seed-0-grpo": ()}, {})
+    for name in ("one", "two"):
+        write_findings(findings, experiments, tmp_path / name)
+    files = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert files == ["findings.json", "findings.md", "findings.png", "findings.svg"]
+    for name in files:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    content = json.loads((tmp_path / "one" / "findings.json").read_text())
+    assert content["findings"][0]["outcome"] == "came out"
+    assert content["missing"] == ["seed-0-grpo"]
+
+
+def test_findings_without_any_run_are_still_a_page(tmp_path):
+    findings = [judge(claim, []) for claim in CLAIMS]
+    write_findings(findings, Experiments("abc", {}, {}), tmp_path)
+    page = (tmp_path / "findings.md").read_text()
+    assert page.count("**undecided**") == len(CLAIMS)
