@@ -29,8 +29,18 @@ from agentic_vlm.training.vision_once import RememberingImageProcessor, share_pi
 OnRollouts = Callable[[int, Sequence[RewardedEpisode], Sequence[float | None]], None]
 """Takes the step, its rollouts and their advantages."""
 
-_MICRO_BATCH = 48
+_MICRO_BATCH = 16
 """Rollouts per forward and backward pass; bounds memory, changes sums by rounding only."""
+
+
+_PER_COMPLETION_TOKEN = (
+    "completion_ids",
+    "completion_mask",
+    "tool_mask",
+    "old_per_token_logps",
+    "sampling_per_token_logps",
+    "ref_per_token_logps",
+)
 
 
 def _see_images() -> None:
@@ -132,6 +142,14 @@ class AgentGRPOTrainer(GRPOTrainer):
         self._on_rollouts(self.state.global_step, self.rollouts, advantages)
         return out
 
+    def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
+        """Drop the columns of a micro-batch that hold padding only.
+
+        TRL pads to the longest row of the whole step, and few episodes are that long.
+        """
+        inputs: dict[str, Any] = super()._prepare_inputs(generation_batch)
+        return trim_padding(inputs)
+
     def _check_pictures(self, out: dict[str, Any]) -> None:
         """Refuse a batch whose pictures TRL has dropped, which it does without a word."""
         full = torch.cat([out["prompt_ids"], out["completion_ids"]], dim=1)
@@ -144,6 +162,22 @@ class AgentGRPOTrainer(GRPOTrainer):
                 f"{num_pads} placeholders but {num_features} features",
                 "an episode was changed between loop and trainer; this is a fault of ours",
             )
+
+
+def trim_padding(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Return the micro-batch without columns that are padding in every row."""
+    width = inputs["prompt_ids"].shape[1]
+    first = int(inputs["prompt_mask"].argmax(dim=1).min())
+    length = int(inputs["completion_mask"].sum(dim=1).max())
+    trimmed = dict(inputs)
+    for name in ("prompt_ids", "prompt_mask"):
+        trimmed[name] = inputs[name][:, first:]
+    for name in _PER_COMPLETION_TOKEN:
+        if inputs.get(name) is not None:
+            trimmed[name] = inputs[name][:, :length]
+    if inputs.get("mm_token_type_ids") is not None:
+        trimmed["mm_token_type_ids"] = inputs["mm_token_type_ids"][:, first : width + length]
+    return trimmed
 
 
 def train_rl(

@@ -19,7 +19,7 @@ from agentic_vlm.schema import AnswerType, CuratedSample, ImageRef
 from agentic_vlm.search.fake import FakeSearch
 from agentic_vlm.tools.toolbox import Toolkit
 from agentic_vlm.training import rl as rl_module
-from agentic_vlm.training.rl import AgentGRPOTrainer, train_rl
+from agentic_vlm.training.rl import AgentGRPOTrainer, train_rl, trim_padding
 from agentic_vlm.training.rollouts import LoopThread, RewardedEpisode, Roller
 from tests.unit.training.conftest import alone_logprobs, picture
 
@@ -197,3 +197,21 @@ def test_an_outage_leaves_a_rollout_out_of_its_group(
         if rollout.group_id == rollouts[lost[0]].group_id and at != lost[0]
     ]
     assert sum(value or 0.0 for value in group) == pytest.approx(0.0, abs=1e-4)
+
+
+def test_trimming_drops_only_columns_that_are_padding_in_every_row() -> None:
+    inputs = {
+        "prompt_ids": torch.tensor([[0, 0, 5], [0, 6, 7]]),
+        "prompt_mask": torch.tensor([[0, 0, 1], [0, 1, 1]]),
+        "completion_ids": torch.tensor([[8, 0, 0, 0], [9, 9, 0, 0]]),
+        "completion_mask": torch.tensor([[1, 0, 0, 0], [1, 1, 0, 0]]),
+        "tool_mask": torch.tensor([[1, 1, 1, 1], [0, 1, 1, 1]]),
+        "mm_token_type_ids": torch.tensor([[0, 0, 1, 0, 0, 0, 0], [0, 1, 1, 0, 1, 0, 0]]),
+        "advantages": torch.tensor([1.0, -1.0]),
+    }
+    trimmed = trim_padding(inputs)
+    assert trimmed["prompt_ids"].tolist() == [[0, 5], [6, 7]]
+    assert trimmed["completion_ids"].tolist() == [[8, 0], [9, 9]]
+    assert trimmed["tool_mask"].tolist() == [[1, 1], [0, 1]]
+    assert trimmed["mm_token_type_ids"].tolist() == [[0, 1, 0, 0], [1, 1, 0, 1]]
+    assert trimmed["advantages"].tolist() == [1.0, -1.0]
