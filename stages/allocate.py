@@ -41,6 +41,7 @@ def run(context: StageContext) -> StageReport:
             "sft": _count(pools.sft),
             "rl": _count(pools.rl),
             "num_easy_in_rl": pools.num_easy,
+            "num_easy_in_sft": pools.num_sft_easy,
         },
     )
 

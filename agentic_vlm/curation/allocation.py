@@ -1,7 +1,8 @@
 """Which sample goes to which pool.
 
-Deviation: `easy_share` of the RL pool is refilled with samples that the base can do without tools,
-so that RL can learn when not to call; the paper drops all of them.
+Deviation: `easy_share` of the RL pool and `sft_easy_share` of the cold-start pool are refilled with
+samples that the base can do without tools, so that RL can learn when not to call and the cold start
+does not forget; the paper drops all of them and mixes in tool-free text instead.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,6 +34,8 @@ class Pools:
     rejections: list[Rejection] = field(default_factory=list)
     num_easy: int = 0
     """Samples of the RL pool that the difficulty filter would have dropped."""
+    num_sft_easy: int = 0
+    """The same for the cold-start pool."""
 
 
 @dataclass(slots=True)
@@ -67,10 +70,13 @@ def allocate(
     pools.sft = _capped(found.sft, params.max_sft_samples, pools, "cold-start pool")
     max_hard, max_easy = _limits(len(found.rl), params)
     hard = _capped(found.rl, max_hard, pools, "RL pool")
-    easy, dropped = choose(found.easy, max_easy, group=_family, row_id=_id)
+    easy, others = choose(found.easy, max_easy, group=_family, row_id=_id)
+    max_sft_easy = _refill(len(pools.sft), params.sft_easy_share)
+    sft_easy, dropped = choose(others, max_sft_easy, group=_family, row_id=_id)
     rule = f"more than {params.max_direct_successes} of {num_attempts} direct attempts are right"
     pools.rejections += [_reject(row, RejectReason.TOO_EASY, rule) for row in dropped]
     pools.rl, pools.num_easy = hard + easy, len(easy)
+    pools.sft, pools.num_sft_easy = pools.sft + sft_easy, len(sft_easy)
     return pools
 
 
@@ -81,8 +87,13 @@ def _limits(num_hard: int, params: AllocateParams) -> tuple[int, int]:
         num_hard = min(num_hard, round(cap * (1 - share)))
     if share == 1:
         return 0, num_hard if cap is None else cap
-    num_easy = round(num_hard * share / (1 - share))
+    num_easy = _refill(num_hard, share)
     return num_hard, num_easy if cap is None else min(num_easy, cap - num_hard)
+
+
+def _refill(num_hard: int, share: float) -> int:
+    """Return how many easy samples make this share of a pool that holds `num_hard` others."""
+    return round(num_hard * share / (1 - share))
 
 
 def _sort(

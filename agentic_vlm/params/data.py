@@ -126,6 +126,9 @@ class AllocateParams(Section):
     easy_share: Share = 0.25
     """Share of the RL pool that is refilled with easier samples, so that RL can learn when not to
     call. Deviation: paper 0."""
+    sft_easy_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
+    """Share of the cold-start pool that is refilled with easier samples, so that the cold start does
+    not forget how to answer at once. Deviation: paper 0; it mixes in tool-free text instead."""
     max_sft_samples: PositiveInt | None = None
     """Cap of the cold-start pool; null for none."""
     max_rl_samples: PositiveInt | None = None
@@ -148,7 +151,7 @@ class SelectSftParams(Section):
     """Longest trajectory, in tokens of the policy's context. Release: 32768."""
     max_images: PositiveInt = 10
     """Most pictures in one trajectory, the question's included. Release: 10."""
-    tool_free_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    tool_free_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
     """Share of the mixture that answers without a tool. Paper: long chain-of-thought data."""
     tool_density: PositiveFloat = 1.0
     """Largest number of calls over the number of steps of the reference solution, where that is

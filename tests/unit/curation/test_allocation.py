@@ -32,7 +32,7 @@ def run(make_sample, outcomes, **params):
         for name, (direct, agent) in outcomes.items()
         for probe in attempts(name, direct=direct, agent=agent)
     ]
-    return allocate(samples, probes, num_attempts=K, params=AllocateParams(**params))
+    return allocate(samples, probes, num_attempts=K, params=AllocateParams(**{"sft_easy_share": 0.0, **params}))
 
 
 def test_the_paper_rules_split_the_samples(make_sample):
@@ -49,6 +49,14 @@ def test_right_both_ways_is_marked(make_sample):
     pools = run(make_sample, {"both": (1, 1), "tools": (0, 1)}, easy_share=0.0)
     marked = {row.sample_id: TOOL_OPTIONAL in row.flags for row in pools.rl}
     assert marked == {"both": True, "tools": False}
+
+
+def test_easy_samples_refill_their_share_of_the_cold_start_pool(make_sample):
+    outcomes = {f"h{n}": (0, 0) for n in range(6)} | {f"e{n}": (8, 0) for n in range(9)}
+    pools = run(make_sample, outcomes, easy_share=0.0, sft_easy_share=0.25)
+    assert (len(pools.sft), pools.num_sft_easy) == (8, 2)
+    assert not pools.rl
+    assert Counter(row.reason for row in pools.rejections) == {RejectReason.TOO_EASY: 7}
 
 
 def test_easy_samples_refill_their_share_of_the_rl_pool(make_sample):
