@@ -32,7 +32,9 @@ def run(make_sample, outcomes, **params):
         for name, (direct, agent) in outcomes.items()
         for probe in attempts(name, direct=direct, agent=agent)
     ]
-    return allocate(samples, probes, num_attempts=K, params=AllocateParams(**{"sft_easy_share": 0.0, **params}))
+    return allocate(
+        samples, probes, num_attempts=K, params=AllocateParams(**{"sft_easy_share": 0.0, **params})
+    )
 
 
 def test_the_paper_rules_split_the_samples(make_sample):
