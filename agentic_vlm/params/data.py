@@ -127,8 +127,8 @@ class AllocateParams(Section):
     """Share of the RL pool that is refilled with easier samples, so that RL can learn when not to
     call. Deviation: paper 0."""
     sft_easy_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
-    """Share of the cold-start pool that is refilled with easier samples, so that the cold start does
-    not forget how to answer at once. Deviation: paper 0; it mixes in tool-free text instead."""
+    """Share of the cold-start pool that is refilled with easier samples, so that the cold start
+    does not forget how to answer at once. Deviation: paper 0; it mixes in tool-free text."""
     max_sft_samples: PositiveInt | None = None
     """Cap of the cold-start pool; null for none."""
     max_rl_samples: PositiveInt | None = None
