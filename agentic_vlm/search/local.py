@@ -165,7 +165,8 @@ def _open_index(folder: Path) -> tantivy.Index:
     # Opening an index writes a lock file beside it and watches its folder. The corpus is tracked
     # by content and may be read-only, so the engine gets links to the files in a folder of its own;
     # they are mapped into memory and the folder is not needed any more.
-    with tempfile.TemporaryDirectory(prefix="search-") as scratch:
+    # Its watcher may still write a lock file while the folder goes; that must not fail a search.
+    with tempfile.TemporaryDirectory(prefix="search-", ignore_cleanup_errors=True) as scratch:
         for path in folder.iterdir():
             if path.name != MANIFEST and not path.name.startswith("."):
                 Path(scratch, path.name).symlink_to(path.resolve())
