@@ -4,6 +4,8 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 RUN := $(BIN)/python
 
+# The commands in dvc.yaml say `python`: it must be the one of .venv.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export HF_HUB_OFFLINE ?= 1
 export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := 1
