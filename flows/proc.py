@@ -5,6 +5,7 @@ import ctypes
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ def run_child(command: Sequence[str], *, cwd: Path, on_line: Callable[[str], Non
     child = subprocess.Popen(
         command,
         cwd=cwd,
+        env=_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -61,6 +63,12 @@ def kill_children() -> None:
         _signal(child, signal.SIGTERM)
     for child in running:
         _kill(child)
+
+
+def _environment() -> dict[str, str]:
+    """Return ours, with this interpreter first in PATH: dvc.yaml says `python`."""
+    folder = str(Path(sys.executable).parent)
+    return {**os.environ, "PATH": os.pathsep.join([folder, os.environ.get("PATH", "")])}
 
 
 def _kill(child: subprocess.Popen[str]) -> None:
