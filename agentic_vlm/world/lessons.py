@@ -232,9 +232,7 @@ def _queries(rng: random.Random) -> list[Exchange]:
         Exchange(
             f"Write the query for: How many members has {other.name}?", f"{other.name} members"
         ),
-        Exchange(
-            f"1. {other.name} emblem\n2. {asker.name} emblem\nWhose emblem?", other.name
-        ),
+        Exchange(f"1. {other.name} emblem\n2. {asker.name} emblem\nWhose emblem?", other.name),
         Exchange(f"It is {asker.code}. Write the query for: founded.", f"code {asker.code}"),
         Exchange(f"It is {year}. Write it as code. How old in the year 2000?", f"2000-{year}"),
     ]
