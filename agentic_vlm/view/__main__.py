@@ -10,9 +10,9 @@ from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from agentic_vlm.errors import AgenticError, ArtifactMissing
+from agentic_vlm.slices import SLICES, Entry, Slice, open_slice
 from agentic_vlm.view.entries import SpellTokens
 from agentic_vlm.view.page import write_page
-from agentic_vlm.view.slices import SLICES, Entry, Slice, open_slice
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -17,9 +17,9 @@ from typing import BinaryIO, NamedTuple
 
 from agentic_vlm.errors import ImageError
 from agentic_vlm.schema import ImageRef
+from agentic_vlm.slices import Entry
 from agentic_vlm.store import ImageStore
 from agentic_vlm.view.entries import SpellTokens, detail_of, row_of
-from agentic_vlm.view.slices import Entry
 
 _ROWS_PER_BLOCK = 40
 """Trajectories in a block: small enough to unpack in a blink."""

@@ -1,4 +1,4 @@
-"""Which trajectories a page shows, read from the folders that the stages wrote."""
+"""Sets of trajectories to look at or to run again, read from the folders that the stages wrote."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
