@@ -1,6 +1,7 @@
 """Is this answer right, and what is it worth? One answer for probe, selection, RL, evaluation."""
 
 from agentic_vlm.grading.extract import extract_answer
+from agentic_vlm.grading.findings import Grade, Reference
 from agentic_vlm.grading.judge import Judge, NoJudge, grade_with_judge
 from agentic_vlm.grading.reward import (
     RewardParts,
@@ -9,20 +10,29 @@ from agentic_vlm.grading.reward import (
     compute_reward,
     format_reward,
 )
-from agentic_vlm.grading.rules import Gradable, Grade, grade_answer, guess_answer_type
+from agentic_vlm.grading.rules import (
+    Gradable,
+    Rule,
+    grade_answer,
+    grade_by_rule,
+    guess_answer_type,
+)
 
 __all__ = [
     "Gradable",
     "Grade",
     "Judge",
     "NoJudge",
+    "Reference",
     "RewardParts",
     "RewardWeights",
+    "Rule",
     "accuracy_reward",
     "compute_reward",
     "extract_answer",
     "format_reward",
     "grade_answer",
+    "grade_by_rule",
     "grade_with_judge",
     "guess_answer_type",
 ]
