@@ -3,6 +3,7 @@
 from agentic_vlm.grading.extract import extract_answer
 from agentic_vlm.grading.findings import Grade, Reference
 from agentic_vlm.grading.judge import Judge, NoJudge, grade_with_judge
+from agentic_vlm.grading.modes import DEFECTS, Defect, Mode
 from agentic_vlm.grading.reward import (
     RewardParts,
     RewardWeights,
@@ -10,18 +11,21 @@ from agentic_vlm.grading.reward import (
     compute_reward,
     format_reward,
 )
+from agentic_vlm.grading.rule_names import Rule
 from agentic_vlm.grading.rules import (
     Gradable,
-    Rule,
     grade_answer,
     grade_by_rule,
     guess_answer_type,
 )
 
 __all__ = [
+    "DEFECTS",
+    "Defect",
     "Gradable",
     "Grade",
     "Judge",
+    "Mode",
     "NoJudge",
     "Reference",
     "RewardParts",

@@ -1,14 +1,16 @@
 """Is this answer right? One rule per type of answer; a rule that cannot decide says `ungraded`."""
 
 import re
-from enum import StrEnum
 from typing import Protocol
 
 from agentic_vlm.grading.boxes import grade_box
-from agentic_vlm.grading.findings import Finding, Grade, Reference, RuleFunction, doubt
+from agentic_vlm.grading.findings import Finding, Grade, Reference, RuleFunction
+from agentic_vlm.grading.fork import PAPER
 from agentic_vlm.grading.inscriptions import grade_ocr, grade_ocr_formula
 from agentic_vlm.grading.mathematics import grade_math
+from agentic_vlm.grading.modes import ALL_DEFECTS, Defect, Mode
 from agentic_vlm.grading.numeric import grade_count, grade_float, grade_integer, grade_relaxed
+from agentic_vlm.grading.official import OFFICIAL
 from agentic_vlm.grading.options import grade_choice, grade_letters, grade_option
 from agentic_vlm.grading.phrases import (
     grade_contained,
@@ -18,6 +20,7 @@ from agentic_vlm.grading.phrases import (
     grade_token_f1,
 )
 from agentic_vlm.grading.quantities import parse_number
+from agentic_vlm.grading.rule_names import Rule
 from agentic_vlm.params import GradingParams
 from agentic_vlm.schema import AnswerType, Verdict
 
@@ -42,29 +45,9 @@ class Gradable(Protocol):
         """Which rule grades it; guessed from the reference where absent."""
 
 
-class Rule(StrEnum):
-    """Every rule; those of AnswerType have the same names."""
-
-    CHOICE = "choice"
-    OPTION = "option"
-    LETTERS = "letters"
-    INTEGER = "integer"
-    FLOAT = "float"
-    RELAXED = "relaxed"
-    COUNT = "count"
-    TEXT = "text"
-    EXACT = "exact"
-    CONTAINED = "contained"
-    TOKEN_F1 = "token_f1"
-    LIST = "list"
-    OCR = "ocr"
-    OCR_FORMULA = "ocr_formula"
-    MATH = "math"
-    BOX = "box"
-
-
-_RULES: dict[Rule, RuleFunction] = {
+_STRICT: dict[Rule, RuleFunction] = {
     Rule.CHOICE: grade_choice,
+    Rule.LETTER: grade_choice,
     Rule.OPTION: grade_option,
     Rule.LETTERS: grade_letters,
     Rule.INTEGER: grade_integer,
@@ -106,21 +89,49 @@ def grade_answer(
 
 
 def grade_by_rule(
-    rule: Rule, answer: str | None, reference: Reference, *, params: GradingParams = _DEFAULTS
+    rule: Rule,
+    answer: str | None,
+    reference: Reference,
+    *,
+    params: GradingParams = _DEFAULTS,
+    mode: Mode = Mode.STRICT,
+    defects: frozenset[Defect] = ALL_DEFECTS,
 ) -> Grade:
-    """Grade an answer by a named rule; arguments and errors as in `grade_answer`."""
+    """Grade an answer by a named rule; arguments and errors as in `grade_answer`.
+
+    Args:
+        rule: which rule.
+        answer: the extracted answer; None where there is none.
+        reference: what it is compared with.
+        params: tolerances and time limits.
+        mode: whose rules.
+        defects: what mode `paper` copies; other modes have none.
+    """
     if answer is None or not answer.strip():
         return Grade(Verdict.INCORRECT, "none", "no answer")
-    if any(answer.strip() == text.strip() for text in reference.texts):
+    if mode is Mode.STRICT and answer.strip() in {text.strip() for text in reference.texts}:
         return Grade(Verdict.CORRECT, "identical", "equals the reference letter by letter")
-    finding = _find(rule, answer, reference, params)
+    if max(map(len, (answer, *reference.texts, *reference.options))) > _MAX_CHARS:
+        return Grade(Verdict.UNGRADED, rule.value, "too long for a rule")
+    finding = _find(rule, answer, reference, params, mode, defects)
     return Grade(finding.verdict, rule.value, finding.reason, finding.score)
 
 
-def _find(rule: Rule, answer: str, reference: Reference, params: GradingParams) -> Finding:
-    if max(map(len, (answer, *reference.texts, *reference.options))) > _MAX_CHARS:
-        return doubt("too long for a rule")
-    return _RULES[rule](answer, reference, params)
+def _find(
+    rule: Rule,
+    answer: str,
+    reference: Reference,
+    params: GradingParams,
+    mode: Mode,
+    defects: frozenset[Defect],
+) -> Finding:
+    match mode:
+        case Mode.STRICT:
+            return _STRICT[rule](answer, reference, params)
+        case Mode.OFFICIAL:
+            return OFFICIAL[rule](answer, reference, params)
+        case Mode.PAPER:
+            return PAPER[rule](answer, reference, params, defects)
 
 
 def guess_answer_type(reference: str) -> AnswerType:

@@ -7,7 +7,7 @@ import unicodedata
 _LEAD_IN = re.compile(
     r"\s*(?:(?:so|thus|therefore|hence)\b[\s,]*)?"
     r"(?:i\s+(?:think|believe)\s+(?:that\s+)?)?"
-    r"(?:(?:the\s+)?(?:final\s+|correct\s+|right\s+)?(?:answer|option|choice)s?\s*(?:is\s*:?|are\s*:?|:)"
+    r"(?:(?:the\s+)?(?:final\s+|correct\s+|right\s+|best\s+)?(?:answer|option|choice)s?\s*(?:is\s*:?|are\s*:?|:)"
     r"|it\s+is\b|it's\b)\s*",
     re.IGNORECASE,
 )

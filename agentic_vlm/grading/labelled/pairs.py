@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from agentic_vlm.errors import RecordError
 from agentic_vlm.grading.extract import extract_answer
 from agentic_vlm.grading.findings import Reference
-from agentic_vlm.grading.rules import Rule
+from agentic_vlm.grading.rule_names import Rule
 from agentic_vlm.schema import Record, Verdict
 
 FOLDER = Path(__file__).parent
