@@ -2,7 +2,8 @@
 
 from typing import Protocol
 
-from agentic_vlm.grading.rules import Gradable, Grade, grade_answer
+from agentic_vlm.grading.findings import Grade
+from agentic_vlm.grading.rules import Gradable, grade_answer
 from agentic_vlm.params import GradingParams
 from agentic_vlm.schema import AnswerType, Verdict
 
