@@ -6,15 +6,19 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from agentic_vlm.curation.intake import iter_jsonl_source
+from agentic_vlm.curation.intake import iter_file_source, iter_jsonl_source
+from agentic_vlm.curation.registry import resolve
+from agentic_vlm.formats.published import iter_squad_passages
 from agentic_vlm.grading import guess_answer_type
-from agentic_vlm.params import JsonlSource, Source, WorldSource
+from agentic_vlm.params import FileSource, JsonlSource, RegisteredSource, WorldSource
 from agentic_vlm.schema import RawSample, Rejection, RejectReason
 from agentic_vlm.search import build_index
 from agentic_vlm.stage import Stage, StageContext, StageReport
 from agentic_vlm.store import ImageWriter, write_records
 from agentic_vlm.world import source as world
 from agentic_vlm.world.entities import Article
+
+Source = WorldSource | JsonlSource | FileSource
 
 STAGE = Stage(
     name="ingest",
@@ -25,7 +29,10 @@ STAGE = Stage(
 
 def run(context: StageContext) -> StageReport:
     """Write data/raw, data/suites and data/corpus."""
-    sources = context.params.ingest.sources
+    sources: tuple[Source, ...] = tuple(
+        resolve(source, context.root) if isinstance(source, RegisteredSource) else source
+        for source in context.params.ingest.sources
+    )
     samples: list[RawSample] = []
     rejections: list[Rejection] = []
     suites = {source.suite: list[RawSample]() for source in sources if source.suite is not None}
@@ -51,7 +58,7 @@ def run(context: StageContext) -> StageReport:
     for suite, rows in suites.items():
         _write_samples(folders[suite], rows, suite_images[suite])
     with context.timed("corpus"):
-        _write_corpus(sources, context.write_to("data/corpus"))
+        _write_corpus(sources, context.root, context.write_to("data/corpus"))
     num_out = len(samples) + sum(map(len, suites.values()))
     return StageReport(
         num_in=num_out + len(rejections),
@@ -73,9 +80,14 @@ def _iter_rows(
             entities = world.entities_of(source)
             yield from world.iter_train(source, entities, train_images)
             yield from world.iter_suite(source, entities, suite_images[source.suite])
-        case JsonlSource():
+        case JsonlSource() | FileSource():
             images = train_images if source.suite is None else suite_images[source.suite]
-            for row in iter_jsonl_source(source, root=root, images=images):
+            rows = (
+                iter_jsonl_source(source, root=root, images=images)
+                if isinstance(source, JsonlSource)
+                else iter_file_source(source, root=root, images=images)
+            )
+            for row in rows:
                 if source.suite is not None and isinstance(row, RawSample):
                     # Suites are evaluated as they are: curate never sees them.
                     kind = row.answer_type or guess_answer_type(row.answer)
@@ -118,7 +130,7 @@ def _remove_others(folder: Path, *, keep: set[str]) -> None:
             shutil.rmtree(entry)
 
 
-def _write_corpus(sources: tuple[Source, ...], folder: Path) -> None:
+def _write_corpus(sources: tuple[Source, ...], root: Path, folder: Path) -> None:
     articles: list[Article] = []
     emblems: list[world.EmblemPage] = []
     for source in sources:
@@ -129,6 +141,12 @@ def _write_corpus(sources: tuple[Source, ...], folder: Path) -> None:
             # Article ids are unique within one world only.
             articles += [
                 replace(page, article_id=f"{source.name}-{page.article_id}") for page in pages
+            ]
+        elif isinstance(source, FileSource) and source.type == "squad":
+            # The paragraphs hold the answers: they are what the search tool is to find.
+            articles += [
+                Article(f"{source.name}-{name}", title, text, date="", link=f"{source.name}/{name}")
+                for name, title, text in iter_squad_passages(root / source.path)
             ]
     build_index(articles, emblems, folder)
 

@@ -27,6 +27,17 @@ def share_out(sizes: Mapping[str, int], limit: int) -> dict[str, int]:
     return quotas
 
 
+def is_in_share(row_id: str, share: float) -> bool:
+    """Return whether a row belongs to a share of its source, by a digest of its id.
+
+    A larger share holds all rows of a smaller one.
+
+    >>> sum(is_in_share(f"gsm8k:{number}", 0.25) for number in range(1000))
+    252
+    """
+    return share >= 1 or int(content_id("share", row_id), 16) < share * 2**64
+
+
 def choose(
     rows: Iterable[T], limit: int, *, group: Callable[[T], str], row_id: Callable[[T], str]
 ) -> tuple[list[T], list[T]]:

@@ -1,7 +1,7 @@
 """Samples as JSON Lines with pictures beside them: one object per line.
 
 Fields: `question`, `answer`, `image` or `images` (paths below the folder of pictures), and where
-wanted `id`, `family`, `aliases`, `answer_type`. Other fields are left alone.
+wanted `id`, `family`, `aliases`, `options`, `answer_type`. Other fields are left alone.
 """
 
 import json
@@ -28,6 +28,7 @@ class JsonlRow(BaseModel):
     id: str | None = None
     family: Literal["perception", "reasoning", "search", "integration", "text"] | None = None
     aliases: tuple[str, ...] = Field(default=())
+    options: tuple[str, ...] = Field(default=())
     answer_type: AnswerType | None = None
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@ from agentic_vlm.params.parts import PositiveFloat, PositiveInt, ScriptedTeacher
 Count = Annotated[int, Field(ge=0)]
 Temperature = Annotated[float, Field(ge=0.0, le=2.0)]
 SourceName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+Family = Literal["perception", "reasoning", "search", "integration", "text"]
 
 
 class FamilyCounts(Section):
@@ -73,11 +74,55 @@ class JsonlSource(Section):
     """Folder of the pictures; absent for text-only sources."""
     suite: SourceName | None = None
     """Name of the held-out suite that the rows belong to; absent for training rows."""
-    family: Literal["perception", "reasoning", "search", "integration", "text"] = "reasoning"
+    family: Family = "reasoning"
     """Family of rows that do not name their own."""
 
 
-Source = Annotated[WorldSource | JsonlSource, Field(discriminator="type")]
+class FileSource(Section):
+    """A file or folder in a published format; docs/data.md describes each."""
+
+    type: Literal[
+        "csv",
+        "datasets",
+        "gsm8k",
+        "json_lines",
+        "llama_factory",
+        "math_vision",
+        "parquet",
+        "squad",
+        "verl",
+        "vlmevalkit",
+    ]
+    name: SourceName
+    """Name of the source, as in RawSample.source."""
+    path: str = Field(min_length=1)
+    """The file or folder, relative to the root of the project."""
+    images: str | None = None
+    """Folder that picture paths are relative to; null: the folder of the file."""
+    suite: SourceName | None = None
+    """Name of the held-out suite that the rows belong to; null for training rows."""
+    family: Family = "reasoning"
+    """Family of rows that do not name their own."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Column by field (question, answer, options, image, id, aliases, family, answer_type), where
+    the file uses other names; for csv, datasets, json_lines, parquet and vlmevalkit."""
+    share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Share of the rows that is taken, chosen by a digest of the row's id."""
+
+
+class RegisteredSource(Section):
+    """A source that data/sources.yaml describes."""
+
+    type: Literal["registered"] = "registered"
+    name: SourceName
+    """Name of the entry, and of the source."""
+    suite: SourceName | None = None
+    """Name of the held-out suite that the rows belong to; must be what the entry says."""
+
+
+Source = Annotated[
+    WorldSource | JsonlSource | FileSource | RegisteredSource, Field(discriminator="type")
+]
 
 
 class IngestParams(Section):
