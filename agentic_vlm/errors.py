@@ -66,6 +66,12 @@ class SearchUnavailable(InfrastructureError):
     """The search engine failed; this is not the same as finding nothing."""
 
 
+class SearchBudgetSpent(SearchUnavailable):
+    """The calls or the money for live searches are used up; nothing more is sent."""
+
+    retryable: ClassVar[bool] = False
+
+
 class BackendUnavailable(InfrastructureError):
     """The model server failed or is gone."""
 

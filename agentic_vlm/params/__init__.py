@@ -26,6 +26,7 @@ from agentic_vlm.params.faults import parse_section, read_yaml
 from agentic_vlm.params.parts import (
     AgentParams,
     GradingParams,
+    LiveSearchParams,
     ModelParams,
     OpenAITeacher,
     SandboxParams,
@@ -130,6 +131,7 @@ __all__ = [
     "GradingParams",
     "IngestParams",
     "JsonlSource",
+    "LiveSearchParams",
     "Mode",
     "ModelParams",
     "OpenAITeacher",

@@ -54,7 +54,7 @@ class AgentParams(Section):
     """The loop of an episode, the same in every phase."""
 
     protocol: Literal["deepeyesv2", "deepeyesv2_plus"] = "deepeyesv2"
-    """Turn grammar. `deepeyesv2_plus` adds `image_search{image, box}`."""
+    """Turn grammar. `deepeyesv2_plus` adds `image_search{image, box}` and `visit{url}`."""
     prompt: str = Field(default="pocket", pattern=r"^[a-z0-9_]+$")
     """Which system prompt: `<prompt>_system.md`. Paper: deepeyesv2."""
     observation: Literal["full", "compact"] = "compact"
@@ -116,19 +116,60 @@ class SandboxParams(Section):
     """Kernels kept warm for the next episodes."""
 
 
+class LiveSearchParams(Section):
+    """How a search service on the network is asked. Keys and addresses stand in the environment."""
+
+    max_per_second: PositiveFloat = 5.0
+    """Requests per second that are sent at most. Ours; services publish their own limits."""
+    max_concurrent: PositiveInt = 16
+    """Requests that are on their way at the same time. Ours."""
+    deadline_s: PositiveFloat = 25.0
+    """Seconds for one search with all its tries; below agent.tool_deadline_s. Ours."""
+    max_tries: PositiveInt = 4
+    """Tries of one search. Release: 3."""
+    backoff_s: PositiveFloat = 0.5
+    """Longest pause before the second try; it doubles with each try, and a random part of it is
+    waited. Release: 1 to 10 s before every call."""
+    max_failures: PositiveInt = 8
+    """Outages in a row after which the service is left alone for a while. Ours."""
+    cooldown_s: PositiveFloat = 10.0
+    """Seconds for which it is left alone. Ours."""
+    max_calls: PositiveInt | None = None
+    """Requests that one process may send; null for any number."""
+    max_usd: PositiveFloat | None = None
+    """US dollars that one process may spend; null for any sum."""
+    usd_per_call: Annotated[float, Field(ge=0.0)] = 0.001
+    """Price of a request that is answered, US dollars."""
+    max_answer_mb: PositiveFloat = 4.0
+    """Largest answer of a service, page or thumbnail, MB. Ours."""
+
+
 class SearchParams(Section):
     """Who answers a query."""
 
-    type: Literal["local", "fake"] = "local"
-    """`local`: the corpus of stage ingest; `fake`: answers from a table."""
+    type: Literal["local", "fake", "serper", "serpapi", "brave", "json"] = "local"
+    """`local`: the corpus of stage ingest; `fake`: answers from a table; the others are services:
+    `json` is any server with a simple JSON form, at the address in AGENTIC_SEARCH_URL.
+    Paper: Google results through Serper."""
+    pictures: Literal["same", "local", "serper", "serpapi", "json", "recorded"] = "same"
+    """Who answers a search by picture; `recorded` knows stored answers only. Paper: recorded, the
+    image search cache of MMSearch-R1."""
+    recording: Literal["off", "replay", "record_missing"] = "off"
+    """`replay` serves stored answers only; `record_missing` asks and stores what is not there."""
+    answers: str = Field(default="search_answers", min_length=1)
+    """Folder of stored answers, beside the corpus."""
     num_text_hits: PositiveInt = 3
     """Text hits per query. Paper: 5. Deviation: pocket 3, since each token costs CPU time."""
     num_image_hits: PositiveInt = 2
     """Picture hits per query. Paper: 5."""
     max_snippet_chars: PositiveInt = 120
     """Characters of one text hit. Ours: fits the pocket context."""
+    max_page_chars: PositiveInt = 400
+    """Characters of a page that a visit shows. Ours: fits the pocket context."""
     max_phash_distance: Annotated[int, Field(ge=0, le=64)] = 14
     """Largest Hamming distance of perceptual hashes that counts as the same picture. Ours."""
+    live: LiveSearchParams = LiveSearchParams()
+    """Limits for services on the network."""
 
 
 class GradingParams(Section):

@@ -15,13 +15,14 @@ import tantivy
 from PIL import Image
 
 from agentic_vlm.errors import SearchUnavailable
-from agentic_vlm.search.base import ImageHit, TextHit
+from agentic_vlm.search.base import ImageHit, Page, TextHit
 from agentic_vlm.search.build import IMAGES_FOLDER, INDEX_FOLDER, MANIFEST, check_manifest
 from agentic_vlm.search.pictures import Gallery, picture_signature
 from agentic_vlm.search.text import (
     TOKENIZER,
     build_analyzer,
     build_query,
+    clean_text,
     make_snippet,
     query_words,
     word_weight,
@@ -72,6 +73,10 @@ class LocalSearch:
     async def search_image(self, image: Image.Image, *, num_hits: int) -> list[ImageHit]:
         """Return the pages with the most similar pictures; none where nothing is similar."""
         return await self._run(lambda engine: self._find_image(engine, image, num_hits))
+
+    async def visit(self, url: str) -> Page:
+        """Return the article at an address; the corpus is all there is."""
+        return await self._run(lambda engine: self._find_page(engine, url))
 
     async def close(self) -> None:
         """Stop the threads and drop the index."""
@@ -124,6 +129,18 @@ class LocalSearch:
             snippet=snippet,
             date=document["date"][0],
         )
+
+    def _find_page(self, engine: _Engine, url: str) -> Page:
+        query = tantivy.Query.term_query(engine.index.schema, "link", clean_text(url).strip())
+        try:
+            found = engine.searcher.search(query, _NUM_EXTRA_HITS, count=False)
+            documents = [engine.searcher.doc(address) for _, address in found.hits]
+        except (ValueError, OSError) as error:
+            raise _broken(self._corpus / INDEX_FOLDER, error) from error
+        if not documents:
+            return Page("", "", fault="status 404")
+        first = min(documents, key=lambda document: document["rank"][0])
+        return Page(first["title"][0], first["text"][0], first["date"][0])
 
     def _find_image(self, engine: _Engine, image: Image.Image, num_hits: int) -> list[ImageHit]:
         near = engine.gallery.nearest(
