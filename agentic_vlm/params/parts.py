@@ -97,23 +97,45 @@ class SandboxParams(Section):
     cell_cpu_s: PositiveFloat = 5.0
     """CPU seconds of one cell; this ends a cell, so that results do not depend on load. Ours."""
     cell_wall_s: PositiveFloat = 10.0
-    """Wall-clock seconds of one cell: the safety net for sleeping code. Release: 10."""
+    """Wall-clock seconds of one cell: the safety net for sleeping code. Release: 10. A cell that
+    computes on a busy machine is not ended by it."""
     session_cpu_s: PositiveFloat = 60.0
-    """CPU seconds of all cells of an episode. Ours."""
+    """CPU seconds of all cells of an episode. Ours: a dozen cells that use up their share."""
     memory_mb: PositiveInt = 1024
-    """Address space of a kernel, MiB. Ours."""
+    """Address space of a kernel beyond Python and its pictures, MiB; more is a MemoryError. Ours:
+    an image of 12 MP as float64 takes 275."""
     file_mb: PositiveInt = 64
-    """Largest file that a cell may write, MiB. Ours."""
+    """Largest file that a cell may write, MiB. Ours: a picture of 16 MP uncompressed."""
+    box_mb: PositiveInt = 64
+    """Disk of a session, MiB. Ours: it is memory where the box is a tmpfs."""
+    max_box_files: PositiveInt = 2000
+    """Files and folders of a session. Ours: each costs the kernel about 1 KiB."""
+    max_threads: PositiveInt = 32
+    """Threads of a session; processes it may not have. Ours: `ThreadPoolExecutor()` has up to
+    32."""
+    max_open_files: PositiveInt = 64
+    """Open files of a session. Ours: imports and plots keep a handful open."""
     max_output_chars: PositiveInt = 1200
     """Characters of standard output that are kept. Release: no limit."""
     max_value_chars: PositiveInt = 600
     """Characters of the last expression that are kept. Ours."""
     max_images_per_cell: PositiveInt = 4
-    """Pictures that one cell may hand back. Ours."""
+    """Pictures that one cell may hand back. Ours; release: 10."""
+    max_images_per_session: PositiveInt = 32
+    """Pictures that all cells of an episode may hand back. Ours; release: 50 in a prompt."""
     max_image_pixels: PositiveInt = 16_000_000
-    """Largest picture that a cell may hand back, px. Ours."""
+    """Largest picture that a cell may hand back, px; larger ones are reduced. Ours: Qwen2.5-VL
+    shrinks what exceeds 12.8 million."""
     num_spares: Annotated[int, Field(ge=0)] = 2
     """Kernels kept warm for the next episodes."""
+    max_templates: Annotated[int, Field(ge=0)] = 4
+    """Prompts whose large pictures are kept once for all their sessions. Ours: 48 MB for 12 MP."""
+    max_running_cells: PositiveInt = 32
+    """Cells that run at the same time; others wait, and their waiting is no part of their time.
+    Ours: bounds memory; CPU time ends cells, so that waiting for a core makes no timeout."""
+    preload: tuple[str, ...] = ()
+    """Modules that the fork server imports beside numpy, Pillow and matplotlib, such as scipy; a
+    session imports others by itself, at its own cost."""
 
 
 class LiveSearchParams(Section):

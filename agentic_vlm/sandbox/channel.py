@@ -14,6 +14,7 @@ from agentic_vlm.sandbox.output import cut_middle
 from agentic_vlm.sandbox.wire import LENGTH
 
 _MARK_CHARS = 64
+_READ_AHEAD_BYTES = 65_536
 _MAX_ESCAPED_CHAR = 12
 _NOT_TEXT = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1f\x7f]"
@@ -64,18 +65,42 @@ async def receive_answer(channel: socket.socket, limits: Limits, *, number: int)
         BadFrameError: it is malformed or over a limit, or the session is gone.
     """
     max_chars = 2 * limits.max_output_chars + limits.max_value_chars
-    (num_bytes,) = LENGTH.unpack(await receive_exactly(channel, LENGTH.size))
+    reader = _Reader(channel)
+    (num_bytes,) = LENGTH.unpack(await reader.take(LENGTH.size))
     if num_bytes > 65_536 + _MAX_ESCAPED_CHAR * max_chars:
         raise BadFrameError(f"header of {num_bytes} bytes")
     try:
-        header = json.loads(await receive_exactly(channel, num_bytes))
-        return await _read_result(channel, header, limits, number)
+        header = json.loads(await reader.take(num_bytes))
+        return await _read_result(reader, header, limits, number)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise BadFrameError(f"malformed answer: {error}") from error
 
 
+class _Reader:
+    """Reads ahead, so that most answers cost one call."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._ahead = b""
+
+    async def take(self, num_bytes: int) -> bytes | bytearray:
+        if not self._ahead:
+            try:
+                loop = asyncio.get_running_loop()
+                self._ahead = await loop.sock_recv(self._channel, _READ_AHEAD_BYTES)
+            except OSError as error:
+                raise HungUpError(str(error)) from error
+            if not self._ahead:
+                raise HungUpError("connection ended")
+        taken, self._ahead = self._ahead[:num_bytes], self._ahead[num_bytes:]
+        if len(taken) == num_bytes:
+            return taken
+        rest = await receive_exactly(self._channel, num_bytes - len(taken))
+        return taken + rest if taken else rest
+
+
 async def _read_result(
-    channel: socket.socket, header: dict[str, object], limits: Limits, number: int
+    reader: _Reader, header: dict[str, object], limits: Limits, number: int
 ) -> CellResult:
     if header["id"] != number:
         raise BadFrameError("answer to another request")
@@ -83,7 +108,7 @@ async def _read_result(
     if status is CellStatus.CRASHED:
         raise BadFrameError("a kernel that answers has not crashed")
     images = [
-        Image.frombytes("RGB", size, await receive_exactly(channel, 3 * size[0] * size[1]))
+        Image.frombytes("RGB", size, await reader.take(3 * size[0] * size[1]))
         for size in _sizes(header["sizes"], limits)
     ]
     return CellResult(
@@ -124,6 +149,10 @@ def _text(claimed: object, max_chars: int) -> str:
     return cut_middle(clean_text(claimed), max_chars=max_chars + _MARK_CHARS)[0]
 
 
+def _rgb(image: Image.Image) -> Image.Image:
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
 async def send_opening(channel: socket.socket, frame: bytes, images: Sequence[Image.Image]) -> None:
     """Send the opening header and the pixels of the pictures, and wait until they have arrived.
 
@@ -134,7 +163,7 @@ async def send_opening(channel: socket.socket, frame: bytes, images: Sequence[Im
     try:
         await loop.sock_sendall(channel, frame)
         for image in images:
-            await loop.sock_sendall(channel, image.tobytes())
+            await loop.sock_sendall(channel, _rgb(image).tobytes())
     except OSError as error:
         raise HungUpError(str(error)) from error
     # No model code has run before this byte, so that what fails until now is ours.

@@ -108,10 +108,10 @@ def _bind(descriptor: int, target: str) -> None:
     linux.mount(source, target, "", linux.MS_BIND | linux.MS_REC)
 
 
-def enter_box(*, uid: int, file_mb: int) -> None:
+def enter_box(*, uid: int, box_mb: int, max_files: int) -> None:
     """Give this session a private box that vanishes with it."""
     linux.unshare(linux.CLONE_NEWNS)
-    options = f"size={file_mb}m,nr_inodes=2000,mode=700,uid={uid}"
+    options = f"size={box_mb}m,nr_inodes={max_files},mode=700,uid={uid}"
     flags = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
     linux.mount("tmpfs", BOX, "tmpfs", flags, options)
     os.chdir(BOX)

@@ -37,6 +37,11 @@ def unshare(flags: int) -> None:
     _checked(_libc.unshare(ctypes.c_int(flags)))
 
 
+def setns(descriptor: int, flags: int) -> None:
+    """Enter, or for processes to come choose, the namespaces behind a descriptor."""
+    _checked(_libc.setns(ctypes.c_int(descriptor), ctypes.c_int(flags)))
+
+
 def prctl(option: int, value: int) -> None:
     """Set an attribute of this process."""
     _checked(_libc.prctl(ctypes.c_int(option), *(ctypes.c_ulong(n) for n in (value, 0, 0, 0))))

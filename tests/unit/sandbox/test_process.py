@@ -23,7 +23,7 @@ PARAMS = SandboxParams(
     cell_cpu_s=0.3,
     session_cpu_s=0.4,
     cell_wall_s=1.0,
-    memory_mb=300,
+    memory_mb=150,
     max_output_chars=400,
     num_spares=1,
 )
@@ -109,10 +109,25 @@ def test_code_that_swallows_the_interrupt_is_ended() -> None:
     assert stopped.is_session_lost
 
 
-def test_a_sleeping_cell_is_ended_by_the_wall_clock() -> None:
-    slept, after = run_cells("import time; time.sleep(60)", "1")
+def test_a_sleeping_cell_is_ended_by_the_wall_clock_and_its_variables_are_kept() -> None:
+    slept, after = run_cells("import time; x = 5; time.sleep(60)", "x")
+    assert slept.status is CellStatus.TIMEOUT
+    assert not slept.is_session_lost
+    assert slept.stderr.endswith(
+        "TimeoutError: the cell was stopped after 1 s; its variables are kept\n"
+    )
+    assert after.value == "5"
+
+
+def test_a_sleeping_cell_that_takes_no_signal_is_killed_and_what_it_printed_is_kept() -> None:
+    code = (
+        "import signal, time; print('before'); signal.signal(2, signal.SIG_IGN)\n"
+        "while True: time.sleep(1)"
+    )
+    slept, after = run_cells(code, "1")
     assert slept.status is CellStatus.TIMEOUT
     assert slept.is_session_lost
+    assert slept.stdout == "before\n"
     assert after.stderr.startswith(RESTARTED)
 
 
