@@ -44,6 +44,10 @@ class ArtifactMissing(AgenticError, FileNotFoundError):
     """A file or folder that a stage reads does not exist."""
 
 
+class QueryError(AgenticError, ValueError):
+    """A question to the index cannot be answered: the SQL, a value or the file is wrong."""
+
+
 class BooksError(AgenticError):
     """A stage lost or invented rows: in != out + rejections."""
 

@@ -32,7 +32,7 @@ from agentic_vlm.log import accounting_line, setup_logging
 from agentic_vlm.params import SHARED_SECTIONS, Params, load_params
 from agentic_vlm.progress import Progress
 from agentic_vlm.runlog import RunLog, write_json
-from agentic_vlm.store import fingerprint
+from agentic_vlm.store import fingerprint, logging_latencies
 
 T = TypeVar("T")
 
@@ -188,7 +188,10 @@ class Stage:
             AgenticError: params, inputs, rows or books are wrong.
         """
         run_log = RunLog(self.run_name(variant))
-        with tempfile.TemporaryDirectory(prefix="agentic-dry-") as dry_root:
+        with (
+            tempfile.TemporaryDirectory(prefix="agentic-dry-") as dry_root,
+            logging_latencies(self.scratch_root(root, variant), is_dry=limit is not None),
+        ):
             context = StageContext(
                 stage=self,
                 root=root,
@@ -287,11 +290,4 @@ def _fail(message: str, *, is_debug: bool) -> NoReturn:
     sys.exit(1)
 
 
-__all__ = [
-    "RunStage",
-    "Stage",
-    "StageContext",
-    "StageReport",
-    "check_books",
-    "num_threads",
-]
+__all__ = ["RunStage", "Stage", "StageContext", "StageReport", "check_books", "num_threads"]
