@@ -11,12 +11,10 @@ A stage module says what it reads and writes, and hands its function to the runn
 """
 
 import argparse
-import ctypes
 import itertools
 import logging
 import os
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -37,8 +35,6 @@ from agentic_vlm.store import fingerprint, logging_latencies
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
-
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,9 +210,6 @@ class Stage:
         """Run the stage as a command; exits 0, or 1 with two lines that say what to do."""
         options = self._parser().parse_args(arguments)
         variant = getattr(options, self.matrix) if self.matrix else ""
-        if os.environ.get("DVC_STAGE"):
-            # DVC does not pass signals on: without this a killed `dvc repro` leaves us running.
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         log_file = options.root / "logs" / f"{self.run_name(variant)}.log"
         setup_logging(is_verbose=options.verbose, file=log_file)
         try:

@@ -1,7 +1,6 @@
 """`python -m flows.reproduce`: the whole flow, with or without a Prefect server."""
 
 import argparse
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -9,27 +8,14 @@ from pathlib import Path
 from types import FrameType
 
 from agentic_vlm.errors import AgenticError
-
-# Read by Prefect when it is imported. The server that it starts for itself takes up to 20 s on a
-# small machine, which is just its own limit.
-_ENVIRONMENT = {
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-    "DO_NOT_TRACK": "1",
-    "DVC_NO_ANALYTICS": "1",
-}
+from flows.settings import prepare_environment
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the flow and return the exit status."""
     options = _parser().parse_args(arguments)
     root = options.root.resolve()
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    home = Path(os.environ.setdefault("PREFECT_HOME", str(root / ".scratch" / "prefect")))
-    # Prefect's own server does not make the folder of its database, and then never answers.
-    home.mkdir(parents=True, exist_ok=True)
+    prepare_environment(root)
     signal.signal(signal.SIGTERM, _stop)
     # Takes a second and reads the environment above.
     from flows.pipeline import with_jobs
@@ -37,8 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         state = with_jobs(options.jobs)(
             root=root,
-            targets=tuple(options.stages),
-            is_forced=options.force,
+            recipe=options.recipe,
+            overrides=options.overrides,
+            targets=options.stages,
+            force=options.force,
             return_state=True,
         )
     except AgenticError as error:
@@ -67,6 +55,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("stages", nargs="*", help="stages to run with what they need; default all")
     parser.add_argument("--force", action="store_true", help="run stages that are up to date too")
+    parser.add_argument("--recipe", default="", help="recipe to lay over params.yaml first")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="value to set in params.yaml first, such as seed=1; may be given again",
+    )
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="stages at once")
     parser.add_argument("--root", type=Path, default=Path(), help="root of the project")
     return parser

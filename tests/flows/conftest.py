@@ -1,0 +1,177 @@
+"""A DVC project with a stage that can be held in the middle, and a view of the process table."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from dvc.repo import Repo
+
+ROOT = Path(__file__).parents[2]
+_MARK = "AGENTIC_TEST_MARK"
+_PATIENCE_S = 60.0
+
+# The real runner of stages with its real scratch folder. Each of its three steps is kept; while
+# the file `hold` exists, the second one waits for ever, as a training that takes hours.
+STEPS = """
+import os, pathlib, time
+import stages  # ties the process to DVC, as `python -m stages.curate` does
+from agentic_vlm.stage import Stage, StageReport
+
+STAGE = Stage(name="curate", doc="Three steps.", reads=("given.txt",), writes=("data/curated",))
+
+
+def run(context):
+    done = len(list(context.scratch.glob("step-*")))
+    with (context.root / "starts.txt").open("a") as log:
+        log.write(f"{done}\\n")
+    for step in range(done, 3):
+        if step == 1 and (context.root / "hold").exists():
+            (context.root / "held").write_text(str(os.getpid()))
+            while True:
+                time.sleep(60)
+        (context.scratch / f"step-{step}").write_text("done")
+    folder = context.write_to("data/curated")
+    folder.mkdir(parents=True)
+    (folder / "steps.txt").write_text("three")
+    return StageReport(num_in=3, num_out=3)
+
+
+STAGE.main(run)
+"""
+PIPELINE = """
+stages:
+  first:
+    cmd: cp given.txt first.txt
+    deps: [given.txt]
+    outs: [first.txt]
+  curate:
+    desc: Takes three steps
+    meta: {slots: [cpu]}
+    cmd: exec python steps.py
+    deps: [steps.py, given.txt, first.txt]
+    params: [curate]
+    outs: [data/curated]
+    metrics: [metrics/curate.json]
+"""
+
+
+def wait_until(is_true: Callable[[], bool], what: str) -> None:
+    """Look again until it is true; far longer than it can take."""
+    deadline_s = time.monotonic() + _PATIENCE_S
+    while not is_true():
+        assert time.monotonic() < deadline_s, what
+        time.sleep(0.02)
+
+
+@dataclass
+class Project:
+    """A DVC project without git, and every process that a test has started in it."""
+
+    root: Path
+    environment: dict[str, str]
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def start(self, *words: str) -> subprocess.Popen[bytes]:
+        """Start `python words` in the project, without a terminal or an input."""
+        with self.output_of(len(self.started)).open("w") as output:
+            child = subprocess.Popen(
+                [sys.executable, *words],
+                cwd=self.root,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.started.append(child)
+        return child
+
+    def output_of(self, number: int) -> Path:
+        """Return the file with what the process of that number has said."""
+        return self.root / f"output-{number}.txt"
+
+    def run(self, *words: str) -> str:
+        """Run `python words` to its end and return what it said."""
+        number = len(self.started)
+        status = self.start(*words).wait()
+        output = self.output_of(number).read_text()
+        assert status == 0, output
+        return output
+
+    def dvc(self, *words: str) -> str:
+        return self.run("-m", "dvc", *words)
+
+    def hold(self) -> None:
+        """Let the next run of the stage wait in its second step."""
+        (self.root / "hold").write_text("")
+        (self.root / "held").unlink(missing_ok=True)
+
+    def release(self) -> None:
+        """Let later runs go on to the end."""
+        (self.root / "hold").unlink()
+
+    def wait_for_stage(self) -> int:
+        """Wait until the stage is held; return its process id."""
+        held = self.root / "held"
+        wait_until(lambda: held.exists() and held.read_text() != "", "the stage did not start")
+        return int(held.read_text())
+
+    def starts(self) -> list[int]:
+        """Return how many steps each run of the stage found done."""
+        return [int(line) for line in (self.root / "starts.txt").read_text().split()]
+
+    def alive(self, *, but: tuple[int, ...] = ()) -> dict[int, str]:
+        """Return the command of each process of this project, from the table of the kernel."""
+        mark = f"{_MARK}={self.root}".encode()
+        found = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                is_ours = mark in (folder / "environ").read_bytes().split(b"\0")
+                state = (folder / "stat").read_text().rsplit(")", 1)[1].split()[0]
+                words = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+            if is_ours and state != "Z" and int(folder.name) not in but:
+                found[int(folder.name)] = words
+        return found
+
+    def wait_until_empty(self, *, but: tuple[int, ...] = ()) -> None:
+        """Wait until no process of this project is left."""
+        wait_until(lambda: not self.alive(but=but), f"still running: {self.alive(but=but)}")
+
+
+def make_environment(root: Path) -> dict[str, str]:
+    """Return a bare environment: no SHELL, no TERM, no Prefect of whoever runs the tests."""
+    odd = ("PREFECT", "DVC", "AGENTIC", "SHELL", "TERM")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(odd)}
+    return {
+        **environment,
+        _MARK: str(root),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PYTHONPATH": str(ROOT),
+        "DVC_NO_ANALYTICS": "1",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+@pytest.fixture
+def steps_project(project: Path) -> Iterator[Project]:
+    """Give a project whose stage `curate` takes three steps and can be held in the second."""
+    made = Project(project, make_environment(project))
+    (project / "steps.py").write_text(STEPS)
+    (project / "dvc.yaml").write_text(PIPELINE)
+    (project / "given.txt").write_text("given")
+    Repo.init(str(project), no_scm=True).close()
+    yield made
+    for child in made.started:
+        child.kill()
+        child.wait()
+    # A test that failed may have left something behind.
+    for pid in made.alive():
+        os.kill(pid, signal.SIGKILL)
