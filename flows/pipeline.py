@@ -6,6 +6,7 @@ asks first whether anything changed; only then does it pay for a process. It end
 """
 
 import contextlib
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ _probe = threading.Lock()
 # A slot of a killed flow comes back after this time; Prefect's own default is 300 s.
 _LEASE_S = 60
 _RETRY_DELAY_S = 10
+# Bars of libraries draw themselves anew many times a second; the server would keep every one.
+_BAR = re.compile(r"\d+%\||^\s*$")
 _RUNNER: Any = ThreadPoolTaskRunner(max_workers=4)
 
 
@@ -66,7 +69,7 @@ def run_stage(
         services.ensure(say=logger.info)
 
         def on_line(line: str) -> None:
-            if not show_progress(line):
+            if not show_progress(line) and not _BAR.search(line):
                 logger.info("%s", line)
 
         if node.pool in pools:
