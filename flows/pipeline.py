@@ -24,7 +24,7 @@ from flows import show
 from flows.dag import Node, is_up_to_date, load_nodes
 from flows.params import write_params
 from flows.pools import find_pools, run_elsewhere
-from flows.proc import end_with_worker, ending_children
+from flows.proc import end_with_worker, ending_children, waits_until_ending
 from flows.repro import StageFailed, reproduce_stage
 from flows.services import Services
 from flows.settings import prepare_environment
@@ -118,7 +118,7 @@ def pipeline(
         # A project without params.yaml needs no services.
         has_params = (root / "params.yaml").exists()
         needs = load_params(root / "params.yaml").model_dump() if has_params else {}
-        with ending_children(), Services.of(needs, root=root) as services:
+        with Services.of(needs, root=root) as services, ending_children():
             return _run_nodes(nodes, root, is_forced=force, services=services)
 
 
@@ -135,7 +135,10 @@ def _run_nodes(
     futures: dict[str, PrefectFuture[Any]] = {}
     for node in nodes:
         stage = run_stage.with_options(
-            retries=node.retries, retry_delay_seconds=_RETRY_DELAY_S, description=node.desc
+            retries=node.retries,
+            retry_delay_seconds=_RETRY_DELAY_S,
+            retry_condition_fn=_may_retry,
+            description=node.desc,
         )
         futures[node.name] = stage.submit(
             node,
@@ -154,6 +157,11 @@ def _run_nodes(
     if failed:
         return Failed(message=f"not completed: {', '.join(failed)}")
     return endings
+
+
+def _may_retry(task: Any, run: Any, state: State[Any]) -> bool:
+    """Tell Prefect not to try again what was killed with its flow: it would wait for nothing."""
+    return not waits_until_ending(0.0)
 
 
 __all__ = ["StageFailed", "pipeline", "run_stage", "with_jobs"]
