@@ -73,7 +73,7 @@ def run_stage(
                 logger.info("%s", line)
 
         if node.pool in pools:
-            run_elsewhere(node, root, on_line=on_line)
+            run_elsewhere(node, root, is_forced=is_forced, on_line=on_line)
         is_restored = reproduce_stage(
             node.name,
             root,
