@@ -6,6 +6,7 @@ asks first whether anything changed; only then does it pay for a process. It end
 """
 
 import contextlib
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from flows import show
 from flows.dag import Node, is_up_to_date, load_nodes
 from flows.params import write_params
 from flows.pools import find_pools, run_elsewhere
-from flows.proc import end_with_worker, ending_children
+from flows.proc import end_with_worker, ending_children, waits_until_ending
 from flows.repro import StageFailed, reproduce_stage
 from flows.services import Services
 from flows.settings import prepare_environment
@@ -34,6 +35,8 @@ _probe = threading.Lock()
 # A slot of a killed flow comes back after this time; Prefect's own default is 300 s.
 _LEASE_S = 60
 _RETRY_DELAY_S = 10
+# Bars of libraries draw themselves anew many times a second; the server would keep every one.
+_BAR = re.compile(r"\d+%\||^\s*$")
 _RUNNER: Any = ThreadPoolTaskRunner(max_workers=4)
 
 
@@ -66,11 +69,11 @@ def run_stage(
         services.ensure(say=logger.info)
 
         def on_line(line: str) -> None:
-            if not show_progress(line):
+            if not show_progress(line) and not _BAR.search(line):
                 logger.info("%s", line)
 
         if node.pool in pools:
-            run_elsewhere(node, root, on_line=on_line)
+            run_elsewhere(node, root, is_forced=is_forced, on_line=on_line)
         is_restored = reproduce_stage(
             node.name,
             root,
@@ -115,7 +118,7 @@ def pipeline(
         # A project without params.yaml needs no services.
         has_params = (root / "params.yaml").exists()
         needs = load_params(root / "params.yaml").model_dump() if has_params else {}
-        with ending_children(), Services.of(needs, root=root) as services:
+        with Services.of(needs, root=root) as services, ending_children():
             return _run_nodes(nodes, root, is_forced=force, services=services)
 
 
@@ -132,7 +135,10 @@ def _run_nodes(
     futures: dict[str, PrefectFuture[Any]] = {}
     for node in nodes:
         stage = run_stage.with_options(
-            retries=node.retries, retry_delay_seconds=_RETRY_DELAY_S, description=node.desc
+            retries=node.retries,
+            retry_delay_seconds=_RETRY_DELAY_S,
+            retry_condition_fn=_may_retry,
+            description=node.desc,
         )
         futures[node.name] = stage.submit(
             node,
@@ -151,6 +157,11 @@ def _run_nodes(
     if failed:
         return Failed(message=f"not completed: {', '.join(failed)}")
     return endings
+
+
+def _may_retry(task: Any, run: Any, state: State[Any]) -> bool:
+    """Tell Prefect not to try again what was killed with its flow: it would wait for nothing."""
+    return not waits_until_ending(0.0)
 
 
 __all__ = ["StageFailed", "pipeline", "run_stage", "with_jobs"]

@@ -36,7 +36,9 @@ def find_pools(nodes: Iterable[Node]) -> frozenset[str]:
         return frozenset(pool.name for pool in client.read_work_pools(work_pool_filter=wanted))
 
 
-def run_elsewhere(node: Node, root: Path, *, on_line: Callable[[str], None]) -> None:
+def run_elsewhere(
+    node: Node, root: Path, *, is_forced: bool, on_line: Callable[[str], None]
+) -> None:
     """Let the pool of a stage run it and push the result to the remote.
 
     Raises:
@@ -54,6 +56,7 @@ def run_elsewhere(node: Node, root: Path, *, on_line: Callable[[str], None]) -> 
             "params": (root / "params.yaml").read_text(encoding="utf-8"),
             "lock": lock.read_text(encoding="utf-8") if lock.exists() else "",
             "revision": revision_of(root),
+            "force": is_forced,
         },
         timeout=0,
         flow_run_name=node.name,
@@ -83,7 +86,9 @@ def _wait(run: FlowRun) -> State[Any]:
 
 
 @flow(name="stage")
-def stage(name: str, upstream: list[str], params: str, lock: str, revision: str) -> None:
+def stage(
+    name: str, upstream: list[str], params: str, lock: str, revision: str, force: bool = False
+) -> None:
     """Run one stage in the checkout of a worker and push what it wrote.
 
     params.yaml, dvc.lock and the data of this checkout are replaced by those of the sender.
@@ -94,6 +99,7 @@ def stage(name: str, upstream: list[str], params: str, lock: str, revision: str)
         params: text of the sender's params.yaml.
         lock: text of the sender's dvc.lock.
         revision: commit of the sender; another one here is told, not refused.
+        force: run it, whatever is known about it.
 
     Raises:
         StageFailed: DVC ended with another status than 0.
@@ -113,7 +119,7 @@ def stage(name: str, upstream: list[str], params: str, lock: str, revision: str)
         (root / "dvc.lock").write_text(lock, encoding="utf-8")
         if upstream:
             run_dvc("pull", "--force", *upstream, root=root, on_line=on_line)
-        reproduce_stage(name, root, should_pull=True, on_line=on_line)
+        reproduce_stage(name, root, is_forced=force, should_pull=True, on_line=on_line)
         run_dvc("push", "--run-cache", name, root=root, on_line=on_line)
 
 

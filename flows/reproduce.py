@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from agentic_vlm.errors import AgenticError
 from flows.settings import prepare_environment
@@ -17,18 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     root = options.root.resolve()
     prepare_environment(root)
     signal.signal(signal.SIGTERM, _stop)
-    # Takes a second and reads the environment above.
-    from flows.pipeline import with_jobs
-
     try:
-        state = with_jobs(options.jobs)(
-            root=root,
-            recipe=options.recipe,
-            overrides=options.overrides,
-            targets=options.stages,
-            force=options.force,
-            return_state=True,
-        )
+        state = _run(options, root)
     except AgenticError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -36,9 +27,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{state.message}\n")
         sys.stderr.write("  fix: the lines above say why; what has finished is not run again\n")
         return 1
+    if options.apart:
+        sys.stdout.write(f"recorded: dvc exp show; dvc exp apply {state.result()} brings it here\n")
+        return 0
     for name, ending in state.result().items():
         sys.stdout.write(f"{name:20} {ending}\n")
     return 0
+
+
+def _run(options: argparse.Namespace, root: Path) -> Any:
+    """Run the flow and return its final state."""
+    wishes = {
+        "recipe": options.recipe,
+        "overrides": options.overrides,
+        "targets": options.stages,
+        "force": options.force,
+        "root": root,
+    }
+    # They take a second and read the environment that `main` sets.
+    if options.apart:
+        from flows.experiment import experiment
+
+        return experiment(**wishes, name=options.apart, return_state=True)
+    from flows.pipeline import with_jobs
+
+    return with_jobs(options.jobs)(**wishes, return_state=True)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -63,6 +76,12 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="KEY=VALUE",
         help="value to set in params.yaml first, such as seed=1; may be given again",
+    )
+    parser.add_argument(
+        "--apart",
+        default="",
+        metavar="NAME",
+        help="run the last commit in a git worktree of its own and keep it as this DVC experiment",
     )
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="stages at once")
     parser.add_argument("--root", type=Path, default=Path(), help="root of the project")

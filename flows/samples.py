@@ -90,7 +90,9 @@ def _iter_samples(root: Path) -> Iterator[RawSample]:
 
 def _open_pictures(root: Path) -> ImageStore:
     data = root / "data"
-    return ImageStore.open(*sorted(path for path in data.rglob("images") if path.is_dir()))
+    owners = ("raw", "suites/*", "trajectories", "rollouts", "scores/*")
+    folders = (path for owner in owners for path in sorted(data.glob(f"{owner}/images")))
+    return ImageStore.open(*folders)
 
 
 def _pictures(refs: Iterable[ImageRef], store: ImageStore) -> Iterator[str]:

@@ -131,7 +131,7 @@ class Services:
             fix += f"{service.command_variable}='... --port {{port}}' to have it started"
             what = f"{'.'.join(service.key)} is {service.value}, but there is no such server"
             raise InfrastructureError(service.name, what, fix)
-        port = _free_port()
+        port = free_port()
         command = [word.replace("{port}", str(port)) for word in shlex.split(template)]
         self._logs.mkdir(parents=True, exist_ok=True)
         log = self._logs / f"service-{service.name}.log"
@@ -187,7 +187,8 @@ def _ticks(patience_s: float) -> Iterator[None]:
         time.sleep(_ASK_EVERY_S)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of this machine that nobody listened on a moment ago."""
     with contextlib.closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

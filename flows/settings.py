@@ -16,6 +16,8 @@ _FIXED = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     "PREFECT_CLI_PROMPT": "false",
+    # Its default, 10 s, is long for a person who has just pressed a button.
+    "PREFECT_WORKER_QUERY_SECONDS": "2",
     "DO_NOT_TRACK": "1",
     "DVC_NO_ANALYTICS": "1",
 }

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import requests
 from dvc.repo import Repo
 
 ROOT = Path(__file__).parents[2]
 _MARK = "AGENTIC_TEST_MARK"
-_PATIENCE_S = 60.0
+_PATIENCE_S = 300.0
 
 # The real runner of stages with its real scratch folder. Each of its three steps is kept; while
 # the file `hold` exists, the second one waits for ever, as a training that takes hours.
@@ -107,6 +109,29 @@ class Project:
     def dvc(self, *words: str) -> str:
         return self.run("-m", "dvc", *words)
 
+    def git(self, *words: str) -> str:
+        done = subprocess.run(
+            ["git", *words], cwd=self.root, env=self.environment, check=True, capture_output=True
+        )
+        return done.stdout.decode()
+
+    def flow(self, *words: str) -> list[str]:
+        """Run the flow to its end and return the states of its stages, in order."""
+        output = self.run("-m", "flows.reproduce", "--root", str(self.root), *words)
+        rows = [line.split() for line in output.splitlines()]
+        return [row[1] for row in rows if len(row) == 2 and row[0] in ("first", "curate")]
+
+    def says(self, number: int, text: str) -> None:
+        """Wait until the process of that number has said this."""
+        path = self.output_of(number)
+        wait_until(lambda: text in path.read_text(), f"not said: {text}")
+
+    def change_params(self, old: str, new: str) -> None:
+        params = self.root / "params.yaml"
+        text = params.read_text()
+        assert old in text
+        params.write_text(text.replace(old, new))
+
     def hold(self) -> None:
         """Let the next run of the stage wait in its second step."""
         (self.root / "hold").write_text("")
@@ -145,6 +170,14 @@ class Project:
         """Wait until no process of this project is left."""
         wait_until(lambda: not self.alive(but=but), f"still running: {self.alive(but=but)}")
 
+    def end_all(self) -> None:
+        """End what a test has started; one that failed may have left more behind."""
+        for child in self.started:
+            child.kill()
+            child.wait()
+        for pid in self.alive():
+            os.kill(pid, signal.SIGKILL)
+
 
 def make_environment(root: Path) -> dict[str, str]:
     """Return a bare environment: no SHELL, no TERM, no Prefect of whoever runs the tests."""
@@ -157,21 +190,97 @@ def make_environment(root: Path) -> dict[str, str]:
         "PYTHONPATH": str(ROOT),
         "DVC_NO_ANALYTICS": "1",
         "DO_NOT_TRACK": "1",
+        # A machine that is busy with other work may be very slow.
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "600",
+        "PREFECT_API_REQUEST_TIMEOUT": "600",
+        "PREFECT_SERVER_DATABASE_TIMEOUT": "600",
+        "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "600",
+        "GIT_AUTHOR_NAME": "t",
+        "GIT_AUTHOR_EMAIL": "t@example.org",
+        "GIT_COMMITTER_NAME": "t",
+        "GIT_COMMITTER_EMAIL": "t@example.org",
     }
+
+
+def write_steps(root: Path) -> None:
+    (root / "steps.py").write_text(STEPS)
+    (root / "dvc.yaml").write_text(PIPELINE)
+    (root / "given.txt").write_text("given")
 
 
 @pytest.fixture
 def steps_project(project: Path) -> Iterator[Project]:
     """Give a project whose stage `curate` takes three steps and can be held in the second."""
     made = Project(project, make_environment(project))
-    (project / "steps.py").write_text(STEPS)
-    (project / "dvc.yaml").write_text(PIPELINE)
-    (project / "given.txt").write_text("given")
+    write_steps(project)
     Repo.init(str(project), no_scm=True).close()
     yield made
-    for child in made.started:
-        child.kill()
+    made.end_all()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the address of a Prefect server with a database of its own."""
+    home = tmp_path_factory.mktemp("server")
+    address = f"http://127.0.0.1:{free_port()}/api"
+    environment = {
+        **make_environment(home),
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    }
+    words = ["server", "start", "--no-services", "--host", "127.0.0.1"]
+    words += ["--port", address.removesuffix("/api").rpartition(":")[2]]
+    with (home / "output.txt").open("w") as output:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "prefect", *words],
+            cwd=home,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        wait_until(lambda: child.poll() is not None or answers(f"{address}/health"), "no server")
+        assert child.poll() is None, (home / "output.txt").read_text()
+        yield address
+    finally:
+        os.killpg(child.pid, signal.SIGKILL)
         child.wait()
-    # A test that failed may have left something behind.
-    for pid in made.alive():
-        os.kill(pid, signal.SIGKILL)
+
+
+def answers(address: str) -> bool:
+    try:
+        return requests.get(address, timeout=10).ok
+    except requests.RequestException:
+        return False
+
+
+@pytest.fixture
+def committed_project(project: Path, server: str) -> Iterator[Project]:
+    """Give the project with three steps as a git repository with one commit; it has a server."""
+    made = Project(project, {**make_environment(project), "PREFECT_API_URL": server})
+    write_steps(project)
+    ignored = ["/logs", "/.scratch", "/output-*", "/starts.txt", "/metrics/timings*", "/hold"]
+    (project / ".gitignore").write_text("\n".join([*ignored, "/held", ""]))
+    made.git("init", "--quiet")
+    Repo.init(str(project)).close()
+    # Deployments name the code of their flow relative to the checkout.
+    (project / "flows").symlink_to(ROOT / "flows")
+    made.git("add", "--all")
+    made.git("commit", "--quiet", "--message", "start")
+    yield made
+    made.end_all()
+
+
+@pytest.fixture
+def served_project(steps_project: Project, server: str) -> Project:
+    """Give the project with three steps, whose flows talk to the server."""
+    steps_project.environment["PREFECT_API_URL"] = server
+    return steps_project
