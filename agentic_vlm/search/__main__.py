@@ -109,8 +109,8 @@ def _import(arguments: argparse.Namespace) -> None:
     store = AnswerStore(arguments.answers)
     done = import_mmsearch(arguments.cache, arguments.rows, arguments.images, store)
     print(
-        f"{done.num_rows} rows: {done.num_answers} answers stored, {done.num_without_answer} not in "
-        f"the cache; {done.num_dropped_hits} hits without their picture left out"
+        f"{done.num_rows} rows: {done.num_answers} answers stored, {done.num_without_answer} rows "
+        f"not in the cache, {done.num_dropped_hits} hits without their picture left out"
     )
 
 

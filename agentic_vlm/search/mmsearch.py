@@ -2,7 +2,7 @@
 
 The cache is one JSON object: row index -> `tool_returned_web_title` and `cached_images_path`, two
 lists in step. The released environment looks an answer up by the index of the row; here it is
-stored by the pixels of the row's picture, so that any data set with the same picture finds it. As in
+stored by the pixels of the row's picture, so that any data set with that picture finds it. As in
 the release, an entry whose picture file is missing is left out.
 """
 

@@ -137,7 +137,7 @@ def _shape(num: int) -> tuple[int, int, int]:
 
 
 def write_windows(images: Iterable[Image.Image], folder: Path, *, num: int) -> None:
-    """Write the descriptions and thumbnails of `num` pictures into a folder, one after the other."""
+    """Write the descriptions and thumbnails of `num` pictures into a new folder."""
     folder.mkdir()
     descriptions = open_memmap(folder / DESCRIPTIONS, "w+", dtype=np.float16, shape=_shape(num))
     thumbs = open_memmap(folder / THUMBS, "w+", dtype=np.uint8, shape=(num, THUMB_BYTES))
