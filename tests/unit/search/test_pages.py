@@ -78,6 +78,7 @@ def test_a_page_that_never_ends_is_left_at_the_deadline(bad: Answer) -> None:
         "http://user:pass@127.0.0.1/",
         "file:///etc/passwd",
         "ftp://127.0.0.1/",
+        "http://[",
     ],
 )
 def test_a_redirect_to_a_private_address_is_refused_before_anything_is_sent(target: str) -> None:
