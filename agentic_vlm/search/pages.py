@@ -13,7 +13,6 @@ from agentic_vlm.search.exchange import Ask, Reply, exchange, web_host
 
 _MAX_REDIRECTS = 5
 _MAX_THUMBNAIL_BYTES = 2_000_000
-_THUMBNAIL_S = 5.0
 _MAX_URL_CHARS = 2048
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HTML = frozenset({"text/html", "application/xhtml+xml"})
@@ -29,14 +28,18 @@ class PageReader:
     the address that is connected to could not be checked.
     """
 
-    def __init__(self, *, max_bytes: int, allows: AddressRule = is_public) -> None:
+    def __init__(
+        self, *, max_bytes: int, allows: AddressRule = is_public, picture_s: float = 5.0
+    ) -> None:
         """Keep the limits.
 
         Args:
             max_bytes: largest page.
             allows: which addresses may be connected to.
+            picture_s: seconds for one picture; a hit without its picture is better than none.
         """
         self._max_bytes = max_bytes
+        self._picture_s = picture_s
         self._allows = allows
 
     def read(self, url: str, *, deadline: float) -> Page:
@@ -58,7 +61,7 @@ class PageReader:
         """Return the bytes of a picture, undecoded; empty where it cannot be had."""
         try:
             reply = self._follow(
-                url, min(deadline, time.monotonic() + _THUMBNAIL_S), _MAX_THUMBNAIL_BYTES
+                url, min(deadline, time.monotonic() + self._picture_s), _MAX_THUMBNAIL_BYTES
             )
         except ExchangeError:
             return b""

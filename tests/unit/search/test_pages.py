@@ -23,7 +23,7 @@ def this_machine(address: str) -> bool:
     return address == "127.0.0.1"
 
 
-def read(url: str, *, seconds: float = 20.0, max_bytes: int = 100_000) -> Page:
+def read(url: str, *, seconds: float = 120.0, max_bytes: int = 100_000) -> Page:
     reader = PageReader(max_bytes=max_bytes, allows=this_machine)
     return reader.read(url, deadline=time.monotonic() + seconds)
 
@@ -101,7 +101,7 @@ def test_a_redirect_to_an_allowed_address_is_followed_a_few_times_only() -> None
 def test_this_machine_is_not_visited(host: str) -> None:
     with serving(GOOD) as server:
         url = server.address.replace("127.0.0.1", host)
-        page = PageReader(max_bytes=9_999).read(url, deadline=time.monotonic() + 20)
+        page = PageReader(max_bytes=9_999).read(url, deadline=time.monotonic() + 120)
     assert page == Page("", "", fault=Fault.FORBIDDEN.value)
     assert server.requests == []
 
@@ -111,7 +111,7 @@ def test_a_name_that_leads_to_a_private_address_is_refused(monkeypatch: pytest.M
         (socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, 80)) for ip in ("9.9.9.9", "10.0.0.1")
     ]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_kwargs: found)
-    page = PageReader(max_bytes=9_999).read("http://w.example/", deadline=time.monotonic() + 20)
+    page = PageReader(max_bytes=9_999).read("http://w.example/", deadline=time.monotonic() + 120)
     assert page.fault == Fault.FORBIDDEN.value
 
 
@@ -157,8 +157,8 @@ def test_a_public_address_is_known(address: str) -> None:
 
 def test_a_picture_is_fetched_whole_or_not_at_all() -> None:
     def fetch(server: Unruly) -> bytes:
-        reader = PageReader(max_bytes=9, allows=this_machine)
-        return reader.fetch_picture(server.address, deadline=time.monotonic() + 20)
+        reader = PageReader(max_bytes=9, allows=this_machine, picture_s=120.0)
+        return reader.fetch_picture(server.address, deadline=time.monotonic() + 120)
 
     with serving(reply(b"JPEG", kind="image/jpeg"), reply(b"JPEG", kind="text/html"), endless) as s:
         assert [fetch(s), fetch(s), fetch(s)] == [b"JPEG", b"", b""]

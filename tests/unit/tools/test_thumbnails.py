@@ -34,7 +34,7 @@ def test_pictures_come_back_as_pixels_within_the_limits_and_files_that_are_none_
     ]
 
     async def go() -> list[Image.Image | None]:
-        sandbox = ProcessSandbox(SandboxParams(num_spares=0))
+        sandbox = ProcessSandbox(SandboxParams(num_spares=0, cell_cpu_s=60.0, cell_wall_s=120.0))
         try:
             return await SandboxDecoder(sandbox).decode(files)
         finally:
