@@ -1,6 +1,7 @@
 """Who answers a query: pages for a text, pages for a picture, the text of a page."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from agentic_vlm.errors import SearchUnavailable
@@ -28,7 +29,10 @@ __all__ = [
     "TextHit",
     "build",
     "build_index",
+    "find_missing",
 ]
+
+_OFFLINE = ("local", "fake", "recorded")
 
 
 def build(params: SearchParams, *, corpus: Path) -> SearchProvider:
@@ -46,6 +50,27 @@ def build(params: SearchParams, *, corpus: Path) -> SearchProvider:
     if params.pictures in ("same", params.type):
         return texts
     return SplitSearch(texts, _recorded(params.pictures, params, corpus, store))
+
+
+def find_missing(params: SearchParams) -> Iterator[SearchUnavailable]:
+    """Yield one error per environment variable that a search would miss; nothing is sent."""
+    engines = [params.type, *([] if params.pictures == "same" else [params.pictures])]
+    for name in dict.fromkeys(engines):
+        if name in _OFFLINE or params.recording == "replay":
+            continue
+        try:
+            dialect = _dialect(name)
+        except SearchUnavailable as error:
+            yield error
+            continue
+        if dialect.is_key_needed and not os.environ.get(dialect.key_variable, "").strip():
+            fix = f"export {dialect.key_variable}=..."
+            yield SearchUnavailable(dialect.key_variable, f"search by {name} needs a key", fix)
+    by_address = engines[-1] in ("serper", "serpapi") and params.recording != "replay"
+    if by_address and not os.environ.get("AGENTIC_PICTURE_HOST_URL"):
+        what = f"picture search by {engines[-1]} needs pictures on a public server"
+        fix = "export AGENTIC_PICTURE_HOST_URL, or set search.pictures to local or recorded"
+        yield SearchUnavailable("AGENTIC_PICTURE_HOST_URL", what, fix)
 
 
 def _recorded(name: str, params: SearchParams, corpus: Path, store: AnswerStore) -> SearchProvider:

@@ -19,6 +19,8 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 AddressRule = Callable[[str], bool]
 """Tells whether an IP address may be connected to."""
 
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
 
 class Fault(StrEnum):
     """Why an exchange gave no reply."""
@@ -49,8 +51,14 @@ def is_public(address: str) -> bool:
     (False, False, True)
     """
     ip = ipaddress.ip_address(address.partition("%")[0])
-    mapped = getattr(ip, "ipv4_mapped", None) or getattr(ip, "sixtofour", None)
-    return (mapped or ip).is_global and not (mapped or ip).is_multicast and ip.is_global
+    inner: ipaddress.IPv4Address | None = None
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = ip.ipv4_mapped or ip.sixtofour
+        if ip in _NAT64:
+            inner = ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
+    # An address of the old form inside a new one leads where the old one leads.
+    end = inner or ip
+    return end.is_global and not end.is_multicast
 
 
 def anywhere(address: str) -> bool:

@@ -4,6 +4,7 @@ import time
 from urllib.parse import urljoin
 
 import trafilatura
+from lxml.etree import LxmlError
 
 from agentic_vlm.errors import SearchUnavailable
 from agentic_vlm.search.base import Page
@@ -12,10 +13,11 @@ from agentic_vlm.search.exchange import Ask, Reply, exchange, web_host
 
 _MAX_REDIRECTS = 5
 _MAX_THUMBNAIL_BYTES = 2_000_000
-_THUMBNAIL_S = 5.0
 _MAX_URL_CHARS = 2048
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HTML = frozenset({"text/html", "application/xhtml+xml"})
+# What a parser may trip over in pages that are built to harm it.
+_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionError, LxmlError)
 _HEADERS = {"User-Agent": "Mozilla/5.0 (compatible; agentic-vlm)", "Accept": "text/html,text/plain"}
 
 
@@ -26,14 +28,18 @@ class PageReader:
     the address that is connected to could not be checked.
     """
 
-    def __init__(self, *, max_bytes: int, allows: AddressRule = is_public) -> None:
+    def __init__(
+        self, *, max_bytes: int, allows: AddressRule = is_public, picture_s: float = 5.0
+    ) -> None:
         """Keep the limits.
 
         Args:
             max_bytes: largest page.
             allows: which addresses may be connected to.
+            picture_s: seconds for one picture; a hit without its picture is better than none.
         """
         self._max_bytes = max_bytes
+        self._picture_s = picture_s
         self._allows = allows
 
     def read(self, url: str, *, deadline: float) -> Page:
@@ -55,7 +61,7 @@ class PageReader:
         """Return the bytes of a picture, undecoded; empty where it cannot be had."""
         try:
             reply = self._follow(
-                url, min(deadline, time.monotonic() + _THUMBNAIL_S), _MAX_THUMBNAIL_BYTES
+                url, min(deadline, time.monotonic() + self._picture_s), _MAX_THUMBNAIL_BYTES
             )
         except ExchangeError:
             return b""
@@ -72,8 +78,15 @@ class PageReader:
             target = reply.headers.get("location")
             if reply.status not in _REDIRECTS or target is None:
                 return reply
-            url = urljoin(url, target)
+            url = _joined(url, target)
         raise ExchangeError(Fault.UNREACHABLE)
+
+
+def _joined(url: str, target: str) -> str:
+    try:
+        return urljoin(url, target)
+    except ValueError:
+        raise ExchangeError(Fault.INVALID) from None
 
 
 def _page_of(reply: Reply) -> Page:
@@ -84,7 +97,10 @@ def _page_of(reply: Reply) -> Page:
         return Page("", text, fault="" if text else "there is no text")
     if reply.content_type not in _HTML:
         return Page("", "", fault=f"it is {reply.content_type or 'of no type'}, not a text page")
-    found = trafilatura.bare_extraction(reply.body, with_metadata=True, include_comments=False)
+    try:
+        found = trafilatura.bare_extraction(reply.body, with_metadata=True, include_comments=False)
+    except _UNREADABLE:
+        return Page("", "", fault="its HTML cannot be read")
     text = (getattr(found, "text", None) or "").strip()
     return Page(
         title=getattr(found, "title", None) or "",
