@@ -14,6 +14,7 @@ from agentic_vlm.sandbox.output import cut_middle
 from agentic_vlm.sandbox.wire import LENGTH
 
 _MARK_CHARS = 64
+_MAX_SECONDS = 1e6
 _READ_AHEAD_BYTES = 65_536
 _MAX_ESCAPED_CHAR = 12
 _NOT_TEXT = re.compile(
@@ -120,7 +121,7 @@ async def _read_result(
         images=tuple(images),
         num_dropped_chars=_count(header["num_dropped_chars"]),
         num_dropped_images=_count(header["num_dropped_images"]),
-        cpu_s=max(0.0, float(str(header["cpu_s"]))),
+        cpu_s=_seconds(header["cpu_s"]),
     )
 
 
@@ -140,6 +141,12 @@ def _count(claimed: object) -> int:
     if not isinstance(claimed, int) or isinstance(claimed, bool) or claimed < 0:
         raise BadFrameError(f"no count: {claimed!r}")
     return claimed
+
+
+def _seconds(claimed: object) -> float:
+    if not isinstance(claimed, int | float) or not 0.0 <= claimed < _MAX_SECONDS:
+        raise BadFrameError(f"no time: {claimed!r}")
+    return float(claimed)
 
 
 def _text(claimed: object, max_chars: int) -> str:

@@ -46,7 +46,9 @@ class Isolation:
         return held
 
 
-def enter(isolation: Isolation, *, session: int, box: str, box_mb: int, max_files: int) -> Isolation:
+def enter(
+    isolation: Isolation, *, session: int, box: str, box_mb: int, max_files: int
+) -> Isolation:
     """Confine this process for good and return the layers that hold.
 
     Args:

@@ -31,7 +31,7 @@ class Gallery:
             self.num_dropped += 1
             self.notes.append(f"[a picture of {width} x {height} pixels has nothing to show]")
             return
-        shown = image.convert("RGB")
+        shown = image if image.mode == "RGB" else image.convert("RGB")
         factor = 1
         while -(-width // factor) * -(-height // factor) > self._max_pixels:
             factor += 1
@@ -41,6 +41,9 @@ class Gallery:
                 f"[a picture of {width} x {height} pixels is shown as "
                 f"{shown.width} x {shown.height}]"
             )
+        elif shown is image:
+            # What the cell paints on it afterwards is not what it showed.
+            shown = image.copy()
         self.images.append(shown)
 
     def add_figure(self, figure: Figure) -> None:

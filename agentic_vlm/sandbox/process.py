@@ -14,9 +14,10 @@ from PIL import Image
 from agentic_vlm.errors import SandboxUnavailable
 from agentic_vlm.params.parts import SandboxParams
 from agentic_vlm.sandbox.child import Kernel
-from agentic_vlm.sandbox.fork_server import ForkServer, KernelSource
+from agentic_vlm.sandbox.fork_server import ForkServer
 from agentic_vlm.sandbox.limits import Limits
 from agentic_vlm.sandbox.session import RESTARTED, ProcessSession
+from agentic_vlm.sandbox.source import KernelSource
 from agentic_vlm.sandbox.templates import TemplateShelf
 
 __all__ = ["RESTARTED", "ProcessSandbox", "ProcessSession"]
