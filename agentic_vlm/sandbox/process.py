@@ -55,6 +55,11 @@ class ProcessSandbox:
         return self._server.isolation.tier
 
     @property
+    def holes(self) -> tuple[str, ...]:
+        """Attacks of the self-test that were not refused."""
+        return () if self._server is None else tuple(self._server.holes)
+
+    @property
     def server_pid(self) -> int | None:
         """Process id of the fork server; absent before the first `open`."""
         return None if self._server is None else self._server.pid
