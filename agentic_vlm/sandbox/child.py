@@ -40,7 +40,8 @@ class Kernel:
         self._output_fd = output_fd
         self._arena_fd = arena_fd
         self._pidfd = -1
-        self._pid = 0
+        self.pid = 0
+        """Process id on this machine; 0 before `started`."""
         self._is_discarded = False
         self._is_stopped = False
         self._stopping: asyncio.TimerHandle | None = None
@@ -53,7 +54,7 @@ class Kernel:
         self._pidfd, self.box = pidfd, box
         if self._is_discarded:
             self.signal(signal.SIGKILL)
-        self._pid = _pid_of(pidfd)
+        self.pid = _pid_of(pidfd)
         if not self.started.done():
             self.started.set_result(None)
 
@@ -65,11 +66,11 @@ class Kernel:
 
     def cpu_s(self) -> float:
         """Return the CPU seconds that the session has used, 0 where nobody can tell."""
-        if self._pid <= 0 or self.exit.done():
+        if self.pid <= 0 or self.exit.done():
             return 0.0
         try:
             # The clock of a process (man clock_getcpuclockid).
-            return time.clock_gettime((~self._pid << 3) | 2)
+            return time.clock_gettime((~self.pid << 3) | 2)
         except OSError:
             return 0.0
 
@@ -79,7 +80,7 @@ class Kernel:
         0 where the kernel does not tell.
         """
         total_ns = 0
-        for task in Path(f"/proc/{self._pid}/task").glob("*/schedstat") if self._pid else ():
+        for task in Path(f"/proc/{self.pid}/task").glob("*/schedstat") if self.pid else ():
             with contextlib.suppress(OSError, ValueError):
                 run_ns, wait_ns, _ = task.read_text().split()
                 total_ns += int(run_ns) + int(wait_ns)

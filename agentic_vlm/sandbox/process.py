@@ -60,6 +60,11 @@ class ProcessSandbox:
         return () if self._server is None else tuple(self._server.holes)
 
     @property
+    def has_spare(self) -> bool:
+        """Whether a kernel waits for the next session."""
+        return bool(self._spares)
+
+    @property
     def server_pid(self) -> int | None:
         """Process id of the fork server; absent before the first `open`."""
         return None if self._server is None else self._server.pid

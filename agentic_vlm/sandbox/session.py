@@ -69,6 +69,11 @@ class ProcessSession:
         self._is_closed = False
         self._turn = asyncio.Lock()
 
+    @property
+    def pid(self) -> int:
+        """Process id of the kernel on this machine; 0 where there is none."""
+        return 0 if self._kernel is None else self._kernel.pid
+
     async def start(self) -> None:
         """Take a kernel and send it the pictures."""
         self._source, self._kernel, lacking = await self._pool.take_kernel(self._images)
