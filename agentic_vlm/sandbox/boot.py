@@ -29,22 +29,25 @@ _PRELOADED = (
 _GLYPHS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ abcdefghijklmnopqrstuvwxyz 0123456789 .,:;%()-+="
 
 
-def main(control_fd: int, box_mb: int, max_files: int, modules: str) -> None:
+def main(control_fd: int, box_mb: int, max_files: int, lists: str) -> None:
     """Serve until the host hangs up.
 
     Args:
         control_fd: descriptor of the socket to the host.
         box_mb: disk of a session, MiB.
         max_files: files and folders of a session.
-        modules: what to import beside numpy, Pillow and matplotlib, joined by commas.
+        lists: JSON object of `modules`, to import beside numpy, Pillow and matplotlib, and of
+            `shares`, folders of the host that sessions may read.
     """
+    wanted = json.loads(lists)
+    shares = tuple(wanted["shares"])
     control = socket.socket(fileno=control_fd)
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     # The font cache stays in memory; a temporary folder keeps it out of the user's home.
     with tempfile.TemporaryDirectory(prefix="sandbox-") as folder:
         os.environ["MPLCONFIGDIR"] = folder
         try:
-            preload([name for name in modules.split(",") if name])
+            preload(wanted["modules"])
         except ImportError as error:
             control.send(json.dumps({"event": "failed", "error": str(error)}).encode())
             return
@@ -53,7 +56,7 @@ def main(control_fd: int, box_mb: int, max_files: int, modules: str) -> None:
         file.write("1000")
     os.environ["AGENTIC_SANDBOX_START_UID"] = str(os.getuid())
     base_bytes = _address_space()
-    has_jail = jail.is_possible()
+    has_jail = jail.is_possible(shares)
     # A file of the host, which no session may reach; it is there during the self-test only.
     descriptor, canary = tempfile.mkstemp(prefix="sandbox-canary-")
     os.close(descriptor)
@@ -71,9 +74,9 @@ def main(control_fd: int, box_mb: int, max_files: int, modules: str) -> None:
             os.waitpid(child, 0)
             return
         os.close(folder_fd)
-        jail.build_root()
+        jail.build_root(shares)
     boxes = Boxes(is_private=has_jail, box_mb=box_mb, max_files=max_files)
-    isolation = confine.Isolation(has_jail=has_jail)
+    isolation = confine.Isolation(has_jail=has_jail, shares=shares)
     server = Server(control, isolation, boxes, base_bytes=base_bytes)
     is_safe = server.start(canary)
     os.close(reader)

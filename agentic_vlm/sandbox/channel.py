@@ -1,6 +1,7 @@
 """The host's end of a session's socket: every byte that comes from it is checked, none trusted."""
 
 import asyncio
+import dataclasses
 import json
 import re
 import socket
@@ -22,7 +23,7 @@ _NOT_TEXT = re.compile(
 )
 
 
-class BadFrameError(Exception):
+class BadFrameError(ValueError):
     """A session sent something that a kernel never sends, or hung up."""
 
 
@@ -105,27 +106,44 @@ async def _read_result(
 ) -> CellResult:
     if header["id"] != number:
         raise BadFrameError("answer to another request")
-    status = CellStatus(str(header["status"]))
-    if status is CellStatus.CRASHED:
+    result, sizes = parse_result(header, limits)
+    if result.status is CellStatus.CRASHED:
         raise BadFrameError("a kernel that answers has not crashed")
     images = [
-        Image.frombytes("RGB", size, await reader.take(3 * size[0] * size[1]))
-        for size in _sizes(header["sizes"], limits)
+        Image.frombytes("RGB", size, await reader.take(3 * size[0] * size[1])) for size in sizes
     ]
-    return CellResult(
-        status,
+    return dataclasses.replace(result, images=tuple(images))
+
+
+def parse_result(
+    header: dict[str, object], limits: Limits
+) -> tuple[CellResult, list[tuple[int, int]]]:
+    """Return what a header claims, without its pictures, and their sizes.
+
+    Raises:
+        BadFrameError: a field is over a limit.
+        KeyError: a field is missing.
+        ValueError: a field has a value that does not exist.
+    """
+    result = CellResult(
+        CellStatus(str(header["status"])),
         stdout=_text(header["stdout"], limits.max_output_chars),
         stderr=_text(header["stderr"], limits.max_output_chars),
         value=_text(header["value"], limits.max_value_chars),
         error_class=_text(header["error_class"], 200),
-        images=tuple(images),
         num_dropped_chars=_count(header["num_dropped_chars"]),
         num_dropped_images=_count(header["num_dropped_images"]),
         cpu_s=_seconds(header["cpu_s"]),
     )
+    return result, parse_sizes(header["sizes"], limits)
 
 
-def _sizes(claimed: object, limits: Limits) -> list[tuple[int, int]]:
+def parse_sizes(claimed: object, limits: Limits) -> list[tuple[int, int]]:
+    """Return the sizes of pictures.
+
+    Raises:
+        BadFrameError: they are no sizes, or over a limit.
+    """
     if not isinstance(claimed, list) or len(claimed) > limits.max_images_per_cell:
         raise BadFrameError("too many pictures")
     sizes = []

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 import resource
 import socket
@@ -44,7 +45,9 @@ _ENVIRONMENT = {
 class ForkServer(KernelSource):
     """One fork server process."""
 
-    def __init__(self, limits: Limits, *, modules: Sequence[str] = ()) -> None:
+    def __init__(
+        self, limits: Limits, *, modules: Sequence[str] = (), shares: Sequence[str] = ()
+    ) -> None:
         self.isolation: Isolation | None = None
         self.holes: list[str] = []
         _allow_many_descriptors()
@@ -52,7 +55,8 @@ class ForkServer(KernelSource):
         super().__init__(ours, max_output_chars=limits.max_output_chars)
         self._ready: asyncio.Future[None] = self.loop.create_future()
         numbers = (theirs.fileno(), limits.box_mb, limits.max_box_files)
-        arguments = [str(_ROOT), *map(str, numbers), ",".join(modules)]
+        lists = json.dumps({"modules": list(modules), "shares": list(shares)})
+        arguments = [str(_ROOT), *map(str, numbers), lists]
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-X", "utf8", "-s", "-P", "-B", "-c", _BOOT, *arguments],

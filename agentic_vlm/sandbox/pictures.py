@@ -60,7 +60,7 @@ class Gallery:
         try:
             # "pixels" is the format that `install` adds: what a PNG would hold, not encoded.
             figure.savefig(
-                drawn,
+                drawn,  # type: ignore[arg-type]  # goes to _print_pixels as it is
                 format="pixels",
                 bbox_inches="tight",
                 facecolor=figure.get_facecolor(),
@@ -101,8 +101,9 @@ class Gallery:
 
 
 def _print_pixels(canvas: FigureCanvasAgg, drawn: list[Image.Image], **_options: object) -> None:
-    FigureCanvasAgg.draw(canvas)
-    drawn.append(Image.fromarray(np.asarray(canvas.buffer_rgba())))
+    FigureCanvasAgg.draw(canvas)  # type: ignore[no-untyped-call]  # matplotlib has no types here
+    rgba = canvas.buffer_rgba()  # type: ignore[no-untyped-call]  # same
+    drawn.append(Image.fromarray(np.asarray(rgba)))
 
 
 def _notebook_modules(display: Callable[..., None]) -> dict[str, types.ModuleType]:

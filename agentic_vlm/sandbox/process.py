@@ -5,7 +5,6 @@ It does not protect from a hole in the Linux kernel; see docs/sandbox.md.
 
 import asyncio
 import contextlib
-import dataclasses
 from collections import deque
 from collections.abc import Sequence
 
@@ -28,10 +27,15 @@ _REFILL_DELAY_S = 0.01
 class ProcessSandbox:
     """Sessions forked from one warm process, which starts with the first `open`."""
 
-    def __init__(self, params: SandboxParams) -> None:
-        self.limits = Limits(
-            **{field.name: getattr(params, field.name) for field in dataclasses.fields(Limits)}
-        )
+    def __init__(self, params: SandboxParams, *, shares: Sequence[str] = ()) -> None:
+        """Keep the params.
+
+        Args:
+            params: limits and numbers of what is kept warm.
+            shares: folders of this machine that sessions may read.
+        """
+        self._shares = tuple(shares)
+        self.limits = Limits.from_params(params)
         self._params = params
         self._server: ForkServer | None = None
         self._slots: asyncio.Semaphore | None = None
@@ -116,7 +120,9 @@ class ProcessSandbox:
             self._templates.clear()
             self._drop_spares()
             self._slots = asyncio.Semaphore(self._params.max_running_cells)
-            server = self._server = ForkServer(self.limits, modules=self._params.preload)
+            server = self._server = ForkServer(
+                self.limits, modules=self._params.preload, shares=self._shares
+            )
         return server
 
     def _drop_spares(self) -> None:
