@@ -3,8 +3,8 @@
     python benchmarks/sandbox.py [--quick]
 
 All three run in one process, one after the other, on the same machine. The last line is JSON:
-seconds (p50, p95, number of repetitions) per quantity and engine, and ratios. The Jupyter part needs
-`pip install ipykernel jupyter_client`; without them it is left out and says so.
+seconds (p50, p95, number of repetitions) per quantity and engine, and ratios. The Jupyter part
+needs `pip install -e .[bench]`; without it, it is left out and says so.
 """
 
 import argparse

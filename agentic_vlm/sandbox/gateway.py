@@ -6,6 +6,7 @@ runs the server. Source: the REST and WebSocket interface of jupyter_server, mes
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import uuid
 from collections.abc import Sequence
@@ -20,6 +21,10 @@ from agentic_vlm.sandbox.limits import Limits
 
 _OPEN_S = 60.0
 _INTERRUPT_S = 5.0
+
+
+class KernelDiedError(ConnectionError):
+    """The kernel ended while it ran a cell, which is the cell's doing."""
 
 
 class GatewaySession:
@@ -66,15 +71,22 @@ class GatewaySession:
             if self._socket is None:
                 await self.start()
             output = NotebookOutput(self._sandbox.limits)
+            is_lost = False
             try:
                 status, note = await self._run_in_time(code, output)
+                is_lost = self._socket is None
+            except KernelDiedError:
+                await self._drop()
+                status, is_lost, output.error_class = CellStatus.CRASHED, True, "KernelDied"
+                note = "KernelDied: the kernel died and its variables are lost"
             except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError) as error:
                 await self._drop()
                 raise _unavailable(f"the kernel is gone: {error!r}") from error
             except asyncio.CancelledError:
                 await self._drop()
                 raise
-            return await output.result(status, self._sandbox.decoder, note=note)
+            result = await output.result(status, self._sandbox.decoder, note=note)
+            return dataclasses.replace(result, is_session_lost=is_lost)
 
     async def _run_in_time(self, code: str, output: NotebookOutput) -> tuple[CellStatus, str]:
         limit_s = self._sandbox.limits.cell_wall_s
@@ -111,7 +123,7 @@ class GatewaySession:
             said = json.loads(message.data)
             kind, content = said["header"]["msg_type"], said["content"]
             if kind == "status" and content["execution_state"] in ("restarting", "dead"):
-                raise ConnectionError("the kernel died")
+                raise KernelDiedError("the kernel died")
             if said["parent_header"].get("msg_id") != name:
                 continue
             is_idle |= kind == "status" and content["execution_state"] == "idle"
