@@ -92,8 +92,10 @@ class AgentParams(Section):
 class SandboxParams(Section):
     """Who runs model-written code, and within which limits."""
 
-    type: Literal["process", "fake"] = "process"
-    """`process`: a kernel in a resource-limited subprocess; `fake`: answers from a table."""
+    type: Literal["process", "daemon", "jupyter_gateway", "sandbox_fusion", "fake"] = "process"
+    """`process`: confined processes on this machine; `daemon`: the same on others, at
+    AGENTIC_SANDBOX_URLS; `jupyter_gateway`: kernels behind AGENTIC_JUPYTER_URL; `sandbox_fusion`:
+    AGENTIC_FUSION_URL, which sends all earlier cells again; `fake`: answers from a table."""
     cell_cpu_s: PositiveFloat = 5.0
     """CPU seconds of one cell; this ends a cell, so that results do not depend on load. Ours."""
     cell_wall_s: PositiveFloat = 10.0

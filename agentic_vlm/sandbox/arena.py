@@ -5,11 +5,10 @@ after the session's death and trusts nothing: every length is cut to the size of
 """
 
 import fcntl
-import mmap
 import os
 import struct
 
-
+from agentic_vlm.sandbox import linux
 from agentic_vlm.sandbox.output import join_parts
 
 _HEADER = struct.Struct("<QIQ")  # characters in all, bytes of the head, bytes ever put in the tail
@@ -85,18 +84,35 @@ class Strip:
 class Arena:
     """Standard output and standard error of one session."""
 
-    def __init__(self, descriptor: int, *, max_chars: int) -> None:
-        """Map the memory behind a descriptor; the descriptor may be closed afterwards."""
-        self._map = mmap.mmap(descriptor, 2 * Strip.size_bytes(max_chars))
-        memory = memoryview(self._map)
+    def __init__(self, memory: memoryview, *, max_chars: int) -> None:
+        """Divide the memory of `size_bytes(max_chars)` among the streams."""
         middle = Strip.size_bytes(max_chars)
         self.stdout = Strip(memory[:middle], max_chars=max_chars)
         self.stderr = Strip(memory[middle:], max_chars=max_chars)
 
 
+def size_bytes(max_chars: int) -> int:
+    """Return how much memory both streams take."""
+    return 2 * Strip.size_bytes(max_chars)
+
+
+def map_memory(descriptor: int, *, max_chars: int) -> memoryview:
+    """Return the shared memory behind a descriptor, which may be closed afterwards.
+
+    Raises:
+        OSError: it cannot be mapped.
+    """
+    return linux.map_shared(descriptor, size_bytes(max_chars))
+
+
+def copy_memory(descriptor: int, *, max_chars: int) -> memoryview:
+    """Return what the memory behind a descriptor holds now."""
+    return memoryview(os.pread(descriptor, size_bytes(max_chars), 0))
+
+
 def create(*, max_chars: int) -> int:
     """Return a descriptor of fresh memory that nobody can resize."""
     descriptor = os.memfd_create("output", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.ftruncate(descriptor, 2 * Strip.size_bytes(max_chars))
+    os.ftruncate(descriptor, size_bytes(max_chars))
     fcntl.fcntl(descriptor, _F_ADD_SEALS, _SEALS)
     return descriptor

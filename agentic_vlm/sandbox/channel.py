@@ -1,6 +1,7 @@
 """The host's end of a session's socket: every byte that comes from it is checked, none trusted."""
 
 import asyncio
+import dataclasses
 import json
 import re
 import socket
@@ -14,6 +15,7 @@ from agentic_vlm.sandbox.output import cut_middle
 from agentic_vlm.sandbox.wire import LENGTH
 
 _MARK_CHARS = 64
+_MAX_SECONDS = 1e6
 _READ_AHEAD_BYTES = 65_536
 _MAX_ESCAPED_CHAR = 12
 _NOT_TEXT = re.compile(
@@ -21,7 +23,7 @@ _NOT_TEXT = re.compile(
 )
 
 
-class BadFrameError(Exception):
+class BadFrameError(ValueError):
     """A session sent something that a kernel never sends, or hung up."""
 
 
@@ -104,27 +106,44 @@ async def _read_result(
 ) -> CellResult:
     if header["id"] != number:
         raise BadFrameError("answer to another request")
-    status = CellStatus(str(header["status"]))
-    if status is CellStatus.CRASHED:
+    result, sizes = parse_result(header, limits)
+    if result.status is CellStatus.CRASHED:
         raise BadFrameError("a kernel that answers has not crashed")
     images = [
-        Image.frombytes("RGB", size, await reader.take(3 * size[0] * size[1]))
-        for size in _sizes(header["sizes"], limits)
+        Image.frombytes("RGB", size, await reader.take(3 * size[0] * size[1])) for size in sizes
     ]
-    return CellResult(
-        status,
+    return dataclasses.replace(result, images=tuple(images))
+
+
+def parse_result(
+    header: dict[str, object], limits: Limits
+) -> tuple[CellResult, list[tuple[int, int]]]:
+    """Return what a header claims, without its pictures, and their sizes.
+
+    Raises:
+        BadFrameError: a field is over a limit.
+        KeyError: a field is missing.
+        ValueError: a field has a value that does not exist.
+    """
+    result = CellResult(
+        CellStatus(str(header["status"])),
         stdout=_text(header["stdout"], limits.max_output_chars),
         stderr=_text(header["stderr"], limits.max_output_chars),
         value=_text(header["value"], limits.max_value_chars),
         error_class=_text(header["error_class"], 200),
-        images=tuple(images),
         num_dropped_chars=_count(header["num_dropped_chars"]),
         num_dropped_images=_count(header["num_dropped_images"]),
-        cpu_s=max(0.0, float(str(header["cpu_s"]))),
+        cpu_s=_seconds(header["cpu_s"]),
     )
+    return result, parse_sizes(header["sizes"], limits)
 
 
-def _sizes(claimed: object, limits: Limits) -> list[tuple[int, int]]:
+def parse_sizes(claimed: object, limits: Limits) -> list[tuple[int, int]]:
+    """Return the sizes of pictures.
+
+    Raises:
+        BadFrameError: they are no sizes, or over a limit.
+    """
     if not isinstance(claimed, list) or len(claimed) > limits.max_images_per_cell:
         raise BadFrameError("too many pictures")
     sizes = []
@@ -140,6 +159,12 @@ def _count(claimed: object) -> int:
     if not isinstance(claimed, int) or isinstance(claimed, bool) or claimed < 0:
         raise BadFrameError(f"no count: {claimed!r}")
     return claimed
+
+
+def _seconds(claimed: object) -> float:
+    if not isinstance(claimed, int | float) or not 0.0 <= claimed < _MAX_SECONDS:
+        raise BadFrameError(f"no time: {claimed!r}")
+    return float(claimed)
 
 
 def _text(claimed: object, max_chars: int) -> str:

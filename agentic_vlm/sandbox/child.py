@@ -8,7 +8,7 @@ import socket
 import time
 from pathlib import Path
 
-from agentic_vlm.sandbox.arena import Arena
+from agentic_vlm.sandbox.arena import Arena, copy_memory
 
 _STOP_AFTER_S = 0.05
 _MAX_RAW_BYTES = 65_536
@@ -17,19 +17,20 @@ _MAX_RAW_BYTES = 65_536
 class Kernel:
     """One session process. It belongs to the event loop that forked it."""
 
-    def __init__(self, number: int, channel: socket.socket, output_fd: int, arena: Arena) -> None:
+    def __init__(
+        self, number: int, channel: socket.socket, *, output_fd: int, arena_fd: int
+    ) -> None:
         """Keep the host's ends.
 
         Args:
             number: name towards the fork server.
             channel: frames and pixels.
             output_fd: reading end of descriptors 1 and 2 of the session.
-            arena: what the session printed so far.
+            arena_fd: memory that holds what the session printed so far.
         """
         loop = asyncio.get_running_loop()
         self.number = number
         self.channel = channel
-        self.arena = arena
         self.exit: asyncio.Future[int] = loop.create_future()
         """Exit code; negative: minus the signal. Fails with SandboxUnavailable with the server."""
         self.started: asyncio.Future[None] = loop.create_future()
@@ -37,8 +38,10 @@ class Kernel:
         self.box = ""
         """Folder that the session writes to, where it is not a mount of its own."""
         self._output_fd = output_fd
+        self._arena_fd = arena_fd
         self._pidfd = -1
-        self._pid = 0
+        self.pid = 0
+        """Process id on this machine; 0 before `started`."""
         self._is_discarded = False
         self._is_stopped = False
         self._stopping: asyncio.TimerHandle | None = None
@@ -51,7 +54,7 @@ class Kernel:
         self._pidfd, self.box = pidfd, box
         if self._is_discarded:
             self.signal(signal.SIGKILL)
-        self._pid = _pid_of(pidfd)
+        self.pid = _pid_of(pidfd)
         if not self.started.done():
             self.started.set_result(None)
 
@@ -63,13 +66,25 @@ class Kernel:
 
     def cpu_s(self) -> float:
         """Return the CPU seconds that the session has used, 0 where nobody can tell."""
-        if self._pid <= 0 or self.exit.done():
+        if self.pid <= 0 or self.exit.done():
             return 0.0
         try:
             # The clock of a process (man clock_getcpuclockid).
-            return time.clock_gettime((~self._pid << 3) | 2)
+            return time.clock_gettime((~self.pid << 3) | 2)
         except OSError:
             return 0.0
+
+    def runnable_s(self) -> float:
+        """Return the seconds for which its threads computed or waited for a core.
+
+        0 where the kernel does not tell.
+        """
+        total_ns = 0
+        for task in Path(f"/proc/{self.pid}/task").glob("*/schedstat") if self.pid else ():
+            with contextlib.suppress(OSError, ValueError):
+                run_ns, wait_ns, _ = task.read_text().split()
+                total_ns += int(run_ns) + int(wait_ns)
+        return total_ns / 1e9
 
     def take_raw_output(self) -> str:
         """Return what was written to descriptors 1 and 2 past Python; at most 64 KiB are kept."""
@@ -79,6 +94,10 @@ class Kernel:
             return os.read(self._output_fd, _MAX_RAW_BYTES).decode("utf-8", "replace")
         except BlockingIOError:
             return ""
+
+    def take_printed(self, *, max_chars: int) -> Arena:
+        """Return what the session has printed in the cell that it runs, even if it died."""
+        return Arena(copy_memory(self._arena_fd, max_chars=max_chars), max_chars=max_chars)
 
     def go(self) -> None:
         """Let the session run."""
@@ -127,15 +146,10 @@ class Kernel:
     def release(self) -> None:
         """Close the host's ends; afterwards there is no output to take."""
         self.discard()
-        if self._output_fd >= 0:
-            os.close(self._output_fd)
-            self._output_fd = -1
-
-    def __del__(self) -> None:
-        for descriptor in (self._output_fd, self._pidfd):
+        for descriptor in (self._output_fd, self._arena_fd):
             if descriptor >= 0:
-                with contextlib.suppress(OSError):
-                    os.close(descriptor)
+                os.close(descriptor)
+        self._output_fd = self._arena_fd = -1
 
 
 def _pid_of(pidfd: int) -> int:

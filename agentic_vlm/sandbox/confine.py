@@ -24,6 +24,8 @@ class Isolation:
     """Version of Landlock in force; 0 where the kernel has none."""
     has_seccomp: bool = False
     """System calls are filtered."""
+    shares: tuple[str, ...] = ()
+    """Folders of the host that sessions may read."""
     has_own_uid: bool = False
     """Each session has an id, or a user namespace, of its own."""
 
@@ -43,10 +45,12 @@ class Isolation:
             "seccomp" if self.has_seccomp else "no seccomp",
             "own user id per session" if self.has_own_uid else "user id shared by sessions",
         )
-        return held
+        return (*held, *(f"readable: {share}" for share in self.shares))
 
 
-def enter(isolation: Isolation, *, session: int, box: str, box_mb: int, max_files: int) -> Isolation:
+def enter(
+    isolation: Isolation, *, session: int, box: str, box_mb: int, max_files: int
+) -> Isolation:
     """Confine this process for good and return the layers that hold.
 
     Args:
@@ -73,7 +77,7 @@ def enter(isolation: Isolation, *, session: int, box: str, box_mb: int, max_file
     # Last change of identity is behind us: such a change would clear the death signal.
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     linux.prctl(linux.PR_SET_DUMPABLE, 0)
-    readable = jail.readable_paths()
+    readable = [*jail.readable_paths(), *isolation.shares]
     abi = landlock.restrict(readable=readable, devices=jail.DEVICES, writable=box)
     _point_to(box)
     has_seccomp = seccomp.is_supported()

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
 import resource
 import socket
 import subprocess
@@ -14,12 +13,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from agentic_vlm.errors import SandboxUnavailable
-from agentic_vlm.sandbox import arena
 from agentic_vlm.sandbox.channel import BadFrameError, send_opening
-from agentic_vlm.sandbox.child import Kernel
 from agentic_vlm.sandbox.confine import Isolation
 from agentic_vlm.sandbox.limits import Limits
+from agentic_vlm.sandbox.source import KernelSource, Template, unavailable
 from agentic_vlm.sandbox.wire import MAX_REQUEST_BYTES, encode_frame
 
 logger = logging.getLogger(__name__)
@@ -29,8 +26,8 @@ _STOP_S = 2.0
 _ROOT = Path(__file__).resolve().parents[2]
 # The folder of the package leaves the path again: it is out of reach of sessions.
 _BOOT = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from agentic_vlm.sandbox import server; "
-    "del sys.path[0]; server.main(*map(int, sys.argv[2:5]), sys.argv[5])"
+    "import sys; sys.path.insert(0, sys.argv[1]); from agentic_vlm.sandbox import boot; "
+    "del sys.path[0]; boot.main(*map(int, sys.argv[2:5]), sys.argv[5])"
 )
 _ENVIRONMENT = {
     "PATH": "/usr/bin:/bin",
@@ -45,124 +42,12 @@ _ENVIRONMENT = {
 }
 
 
-class KernelSource:
-    """A process that forks sessions: its control socket and the sessions that came from it."""
-
-    def __init__(self, control: socket.socket, *, max_output_chars: int) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.is_dead = False
-        self.kernels: dict[int, Kernel] = {}
-        self._max_output_chars = max_output_chars
-        self._num_started = 0
-        self._orders = asyncio.Lock()
-        self._control = control
-        self._control.setblocking(False)
-        self.loop.add_reader(control.fileno(), self._listen)
-
-    async def fork(self) -> Kernel:
-        """Fork a confined session that waits for its opening."""
-        opened: list[int] = []
-        try:
-            ours, theirs = socket.socketpair()
-            opened += os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-            opened.append(arena.create(max_chars=self._max_output_chars))
-            output = arena.Arena(opened[2], max_chars=self._max_output_chars)
-        except OSError as error:
-            for descriptor in opened:
-                os.close(descriptor)
-            raise unavailable(f"no descriptors for a session: {error}") from error
-        with theirs:
-            ours.setblocking(False)
-            kernel = Kernel(self._num_started, ours, opened[0], output)
-            self._num_started += 1
-            self.kernels[kernel.number] = kernel
-            try:
-                await self._order("fork", kernel.number, [theirs.fileno(), *opened[1:]])
-            except BaseException:
-                self.kernels.pop(kernel.number, None)
-                kernel.release()
-                raise
-            finally:
-                for descriptor in opened[1:]:
-                    os.close(descriptor)
-        return kernel
-
-    async def _order(self, name: str, number: int, descriptors: list[int]) -> None:
-        message = json.dumps({"op": name, "id": number}).encode()
-        async with self._orders:
-            while True:
-                if self.is_dead:
-                    raise unavailable("the fork server is gone")
-                try:
-                    socket.send_fds(self._control, [message], descriptors)
-                except BlockingIOError:
-                    await asyncio.sleep(0.002)
-                except OSError as error:
-                    raise unavailable(f"the fork server is gone: {error}") from error
-                else:
-                    return
-
-    async def end(self, kernel: Kernel) -> None:
-        """Kill a session and wait until it is gone."""
-        kernel.release()
-        if not self.is_dead:
-            with contextlib.suppress(SandboxUnavailable):
-                await asyncio.shield(kernel.exit)
-
-    def _listen(self) -> None:
-        while not self.is_dead:
-            try:
-                message, descriptors, _, _ = socket.recv_fds(
-                    self._control, 1 << 16, 4, socket.MSG_CMSG_CLOEXEC
-                )
-            except BlockingIOError:
-                return
-            except OSError as error:
-                self.bury(str(error))
-                return
-            if not message:
-                self.bury("its connection ended")
-                return
-            self._hear(json.loads(message), descriptors)
-
-    def _hear(self, event: dict[str, object], descriptors: list[int]) -> None:
-        match event["event"]:
-            case "started":
-                self.kernels[int(str(event["id"]))].begin(descriptors[0], str(event["box"]))
-            case "exit":
-                kernel = self.kernels.pop(int(str(event["id"])))
-                if event["code"] is None:
-                    kernel.note_exit(unavailable(f"no session: {event['error']}"))
-                else:
-                    kernel.note_exit(int(str(event["code"])))
-
-    def bury(self, why: str) -> None:
-        """Note that the process is gone, and tell everybody who waits."""
-        if self.is_dead:
-            return
-        self.is_dead = True
-        if not self.loop.is_closed():
-            self.loop.remove_reader(self._control.fileno())
-        error = unavailable(f"the fork server is gone: {why}")
-        for kernel in self.kernels.values():
-            if not self.loop.is_closed():
-                kernel.note_exit(error)
-        self.kernels.clear()
-
-
-class Template(KernelSource):
-    """A fork server that holds the pictures of one prompt; its sessions share them."""
-
-    def close(self) -> None:
-        """End the template and its sessions."""
-        self.bury("it was closed")
-        self._control.close()
-
-
 class ForkServer(KernelSource):
     """One fork server process."""
 
-    def __init__(self, limits: Limits, *, modules: Sequence[str] = ()) -> None:
+    def __init__(
+        self, limits: Limits, *, modules: Sequence[str] = (), shares: Sequence[str] = ()
+    ) -> None:
         self.isolation: Isolation | None = None
         self.holes: list[str] = []
         _allow_many_descriptors()
@@ -170,7 +55,8 @@ class ForkServer(KernelSource):
         super().__init__(ours, max_output_chars=limits.max_output_chars)
         self._ready: asyncio.Future[None] = self.loop.create_future()
         numbers = (theirs.fileno(), limits.box_mb, limits.max_box_files)
-        arguments = [str(_ROOT), *map(str, numbers), ",".join(modules)]
+        lists = json.dumps({"modules": list(modules), "shares": list(shares)})
+        arguments = [str(_ROOT), *map(str, numbers), lists]
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-X", "utf8", "-s", "-P", "-B", "-c", _BOOT, *arguments],
@@ -214,9 +100,7 @@ class ForkServer(KernelSource):
             far_end.close()
             sizes: dict[str, object] = {"sizes": [list(image.size) for image in images]}
             try:
-                await send_opening(
-                    stream, encode_frame(sizes, max_bytes=MAX_REQUEST_BYTES), images
-                )
+                await send_opening(stream, encode_frame(sizes, max_bytes=MAX_REQUEST_BYTES), images)
             except BadFrameError as error:
                 ours.close()
                 raise unavailable(f"a template is gone: {error}") from error
@@ -299,8 +183,3 @@ def _allow_many_descriptors() -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def unavailable(what: str) -> SandboxUnavailable:
-    """Return the error for a sandbox that failed."""
-    return SandboxUnavailable("process sandbox", what, "try again; it restarts by itself")

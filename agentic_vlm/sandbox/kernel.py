@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from agentic_vlm.sandbox.arena import Arena
+from agentic_vlm.sandbox.arena import Arena, map_memory
 from agentic_vlm.sandbox.cell import Notebook
 from agentic_vlm.sandbox.limits import Limits
 from agentic_vlm.sandbox.wire import encode_frame, receive_exactly, receive_frame
@@ -61,7 +61,8 @@ def serve(
     num_pixels = sum(picture.width * picture.height for picture in own)
     for index, picture in enumerate((*pictures, *own), start=1):
         namespace[f"image_{index}"] = picture
-    arena = Arena(arena_fd, max_chars=limits.max_output_chars)
+    memory = map_memory(arena_fd, max_chars=limits.max_output_chars)
+    arena = Arena(memory, max_chars=limits.max_output_chars)
     os.close(arena_fd)
     seed = int(str(opening["seed"]))
     random.seed(seed)

@@ -5,7 +5,6 @@ It does not protect from a hole in the Linux kernel; see docs/sandbox.md.
 
 import asyncio
 import contextlib
-import dataclasses
 from collections import deque
 from collections.abc import Sequence
 
@@ -14,9 +13,10 @@ from PIL import Image
 from agentic_vlm.errors import SandboxUnavailable
 from agentic_vlm.params.parts import SandboxParams
 from agentic_vlm.sandbox.child import Kernel
-from agentic_vlm.sandbox.fork_server import ForkServer, KernelSource
+from agentic_vlm.sandbox.fork_server import ForkServer
 from agentic_vlm.sandbox.limits import Limits
 from agentic_vlm.sandbox.session import RESTARTED, ProcessSession
+from agentic_vlm.sandbox.source import KernelSource
 from agentic_vlm.sandbox.templates import TemplateShelf
 
 __all__ = ["RESTARTED", "ProcessSandbox", "ProcessSession"]
@@ -27,10 +27,15 @@ _REFILL_DELAY_S = 0.01
 class ProcessSandbox:
     """Sessions forked from one warm process, which starts with the first `open`."""
 
-    def __init__(self, params: SandboxParams) -> None:
-        self.limits = Limits(
-            **{field.name: getattr(params, field.name) for field in dataclasses.fields(Limits)}
-        )
+    def __init__(self, params: SandboxParams, *, shares: Sequence[str] = ()) -> None:
+        """Keep the params.
+
+        Args:
+            params: limits and numbers of what is kept warm.
+            shares: folders of this machine that sessions may read.
+        """
+        self._shares = tuple(shares)
+        self.limits = Limits.from_params(params)
         self._params = params
         self._server: ForkServer | None = None
         self._slots: asyncio.Semaphore | None = None
@@ -52,6 +57,16 @@ class ProcessSandbox:
         if self._server is None or self._server.isolation is None:
             return ""
         return self._server.isolation.tier
+
+    @property
+    def holes(self) -> tuple[str, ...]:
+        """Attacks of the self-test that were not refused."""
+        return () if self._server is None else tuple(self._server.holes)
+
+    @property
+    def has_spare(self) -> bool:
+        """Whether a kernel waits for the next session."""
+        return bool(self._spares)
 
     @property
     def server_pid(self) -> int | None:
@@ -105,7 +120,9 @@ class ProcessSandbox:
             self._templates.clear()
             self._drop_spares()
             self._slots = asyncio.Semaphore(self._params.max_running_cells)
-            server = self._server = ForkServer(self.limits, modules=self._params.preload)
+            server = self._server = ForkServer(
+                self.limits, modules=self._params.preload, shares=self._shares
+            )
         return server
 
     def _drop_spares(self) -> None:

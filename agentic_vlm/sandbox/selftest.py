@@ -12,7 +12,7 @@ from collections.abc import Callable
 from agentic_vlm.sandbox import linux
 
 _REFUSED = frozenset({errno.EPERM, errno.EACCES, errno.ENOSYS})
-_OUT_OF_REACH = _REFUSED | {errno.ENOENT, errno.EROFS, errno.ENOTDIR}
+_OUT_OF_REACH = _REFUSED | {errno.ENOENT, errno.EROFS, errno.ENOTDIR, errno.EXDEV}
 
 
 def run(canary: str) -> list[str]:
@@ -120,8 +120,14 @@ def _uses() -> dict[str, Callable[[], object]]:
     return {
         "write to the box": lambda: open("note", "w").close(),
         "threads": _start_thread,
-        "socket pairs": lambda: [one.close() for one in socket.socketpair()],
+        "socket pairs": _pair_sockets,
     }
+
+
+def _pair_sockets() -> None:
+    ours, theirs = socket.socketpair()
+    ours.close()
+    theirs.close()
 
 
 def _start_thread() -> None:

@@ -1,133 +1,42 @@
-"""The fork server: a warm Python that forks confined sessions and never sees what they do.
+"""The loop of the fork server: it forks confined sessions and never sees what they do.
 
-It is executed fresh with a clean environment, so that neither secrets nor reference answers are in
-its memory. The host sends sockets for each session; code and pictures go through those.
+The host sends sockets for each session; code and pictures go through those.
 """
 
-import contextlib
 import dataclasses
 import fcntl
 import gc
-import importlib
 import json
 import os
 import select
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from agentic_vlm.sandbox import confine, jail, linux, seccomp, selftest
+from agentic_vlm.sandbox import confine, linux, seccomp, selftest
 
 if TYPE_CHECKING:
     from PIL import Image
 
 _CHANNEL_FD, _ARENA_FD = 3, 4
-# numpy loads `random` only when it is first used, which would cost every session 10 ms.
-_PRELOADED = (
-    "agentic_vlm.sandbox.kernel",
-    "numpy.random",
-    "PIL.ImageDraw",
-    "PIL.ImageEnhance",
-    "PIL.ImageFilter",
-    "PIL.ImageFont",
-    "PIL.ImageOps",
-)
-_GLYPHS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ abcdefghijklmnopqrstuvwxyz 0123456789 .,:;%()-+="
-
-
-def main(control_fd: int, box_mb: int, max_files: int, modules: str) -> None:
-    """Serve until the host hangs up.
-
-    Args:
-        control_fd: descriptor of the socket to the host.
-        box_mb: disk of a session, MiB.
-        max_files: files and folders of a session.
-        modules: what to import beside numpy, Pillow and matplotlib, joined by commas.
-    """
-    control = socket.socket(fileno=control_fd)
-    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
-    # The font cache stays in memory; a temporary folder keeps it out of the user's home.
-    with tempfile.TemporaryDirectory(prefix="sandbox-") as folder:
-        os.environ["MPLCONFIGDIR"] = folder
-        try:
-            preload([name for name in modules.split(",") if name])
-        except ImportError as error:
-            control.send(json.dumps({"event": "failed", "error": str(error)}).encode())
-            return
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-        # When memory runs out, sessions go first, never the trainer.
-        file.write("1000")
-    os.environ["AGENTIC_SANDBOX_START_UID"] = str(os.getuid())
-    base_bytes = _address_space()
-    has_jail = jail.is_possible()
-    # A file of the host, which no session may reach; it is there during the self-test only.
-    descriptor, canary = tempfile.mkstemp(prefix="sandbox-canary-")
-    os.close(descriptor)
-    # Kept by descriptor: the jail covers the path for this process too.
-    folder_fd = os.open(os.path.dirname(canary), os.O_PATH)
-    reader, writer = os.pipe()
-    if has_jail:
-        jail.leave_host()
-        child = os.fork()
-        if child:
-            control.close()
-            os.close(writer)
-            os.read(reader, 1)
-            os.unlink(os.path.basename(canary), dir_fd=folder_fd)
-            os.waitpid(child, 0)
-            return
-        os.close(folder_fd)
-        jail.build_root()
-    boxes = _Boxes(is_private=has_jail, box_mb=box_mb, max_files=max_files)
-    isolation = confine.Isolation(has_jail=has_jail)
-    server = _Server(control, isolation, boxes, base_bytes=base_bytes)
-    is_safe = server.start(canary)
-    os.close(reader)
-    os.close(writer)
-    if not has_jail:
-        os.unlink(canary)
-    if is_safe:
-        server.serve()
-
-
-def preload(modules: list[str]) -> None:
-    """Import and warm up what sessions use, in this one thread.
-
-    Raises:
-        ImportError: one of the modules is not installed.
-    """
-    for name in (*_PRELOADED, *modules):
-        importlib.import_module(name)
-    import matplotlib.pyplot as plt
-    import numpy as np
-    from PIL import Image
-
-    Image.init()
-    np.random.seed(0)
-    figure = plt.figure()
-    figure.gca().plot([0, 1], label="warm")
-    figure.gca().set_title(_GLYPHS)
-    figure.canvas.draw()
-    plt.close(figure)
-    np.linalg.svd(np.eye(3))
-    gc.collect()
-    gc.freeze()
 
 
 @dataclass(frozen=True, slots=True)
-class _Boxes:
+class Boxes:
     """The folders that sessions write to."""
 
     is_private: bool
     """Each is a mount of its session, and vanishes with it."""
     box_mb: int
+    """Size of one, MiB."""
     max_files: int
+    """Files and folders in one."""
 
     def make(self) -> str:
+        """Return a new folder; empty where the session mounts its own."""
         return "" if self.is_private else tempfile.mkdtemp(prefix="sandbox-")
 
 
@@ -138,14 +47,14 @@ class _Child:
     is_template: bool = False
 
 
-class _Server:
+class Server:
     """The loop of the fork server, and of a template: a server that holds pictures."""
 
     def __init__(
         self,
         control: socket.socket,
         isolation: confine.Isolation,
-        boxes: _Boxes,
+        boxes: Boxes,
         *,
         base_bytes: int,
         pictures: "tuple[Image.Image, ...]" = (),
@@ -258,7 +167,7 @@ class _Server:
             for descriptor in descriptors:
                 os.close(descriptor)
         self._children[pid] = _Child(number, box)
-        self._tell({"event": "started", "id": number, "box": box}, [pidfd])
+        self._tell({"event": "started", "id": number, "box": box}, pidfd)
         os.close(pidfd)
 
     def _become_session(self, number: int, descriptors: list[int], box: str) -> NoReturn:
@@ -303,7 +212,7 @@ class _Server:
             with socket.socket(fileno=descriptors[1]) as stream:
                 pictures = kernel.receive_pictures(stream)
                 gc.freeze()
-                template = _Server(
+                template = Server(
                     socket.socket(fileno=descriptors[0]),
                     self._isolation,
                     self._boxes,
@@ -331,9 +240,9 @@ class _Server:
             code = os.waitstatus_to_exitcode(status)
             self._tell({"event": "exit", "id": child.number, "code": code, "error": ""})
 
-    def _tell(self, event: dict[str, object], descriptors: "tuple[int, ...] | list[int]" = ()) -> None:
+    def _tell(self, event: dict[str, object], *descriptors: int) -> None:
         try:
-            socket.send_fds(self._control, [json.dumps(event).encode()], list(descriptors))
+            socket.send_fds(self._control, [json.dumps(event).encode()], descriptors)
         except OSError:
             os._exit(0)
 
@@ -341,12 +250,3 @@ class _Server:
 def _grown(base_bytes: int, pictures: "tuple[Image.Image, ...]") -> int:
     # PIL keeps four bytes per pixel.
     return base_bytes + sum(4 * picture.width * picture.height for picture in pictures)
-
-
-def _address_space() -> int:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])

@@ -9,6 +9,8 @@ from typing import Protocol
 
 from PIL import Image
 
+from agentic_vlm.errors import SandboxUnavailable
+from agentic_vlm.sandbox.arena import Arena
 from agentic_vlm.sandbox.base import CellResult, CellStatus
 from agentic_vlm.sandbox.channel import (
     BadFrameError,
@@ -18,9 +20,9 @@ from agentic_vlm.sandbox.channel import (
     send_opening,
 )
 from agentic_vlm.sandbox.child import Kernel
-from agentic_vlm.sandbox.fork_server import KernelSource, unavailable
 from agentic_vlm.sandbox.limits import Limits
 from agentic_vlm.sandbox.output import cut_middle
+from agentic_vlm.sandbox.source import KernelSource, unavailable
 from agentic_vlm.sandbox.timer import TIMEOUT_EXIT_CODE
 from agentic_vlm.sandbox.watch import Watch, is_box_full
 from agentic_vlm.sandbox.wire import MAX_REQUEST_BYTES, encode_frame
@@ -67,6 +69,11 @@ class ProcessSession:
         self._is_closed = False
         self._turn = asyncio.Lock()
 
+    @property
+    def pid(self) -> int:
+        """Process id of the kernel on this machine; 0 where there is none."""
+        return 0 if self._kernel is None else self._kernel.pid
+
     async def start(self) -> None:
         """Take a kernel and send it the pictures."""
         self._source, self._kernel, lacking = await self._pool.take_kernel(self._images)
@@ -83,7 +90,7 @@ class ProcessSession:
         except BadFrameError as error:
             self.discard()
             raise unavailable(f"a fresh session is gone: {error}") from error
-        except BaseException:
+        except (asyncio.CancelledError, SandboxUnavailable):
             self.discard()
             raise
 
@@ -124,7 +131,7 @@ class ProcessSession:
             )
         try:
             return await self._exchange(source, kernel, frame)
-        except BaseException:
+        except (asyncio.CancelledError, SandboxUnavailable):
             # Nobody will read the answer, so the kernel is of no more use.
             self.discard()
             raise
@@ -171,9 +178,10 @@ class ProcessSession:
         was_ours = not kernel.exit.done()
         kernel.signal(signal.SIGKILL)
         code = await asyncio.shield(kernel.exit)
-        raw = kernel.take_raw_output()
-        await self._end_kernel()
         limits = self._pool.limits
+        raw = kernel.take_raw_output()
+        printed = kernel.take_printed(max_chars=limits.max_output_chars)
+        await self._end_kernel()
         if watch.verdict:
             lost = _lost(watch.status, watch.verdict)
         elif was_ours:
@@ -183,7 +191,7 @@ class ProcessSession:
         else:
             how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
             lost = _lost(CellStatus.CRASHED, f"the kernel died with {how}")
-        return _with_raw(_with_partial(lost, kernel), raw, limits)
+        return _with_raw(_with_partial(lost, printed), raw, limits)
 
     async def _end_full_box(
         self, source: KernelSource, kernel: Kernel, result: CellResult
@@ -212,10 +220,10 @@ class ProcessSession:
         await self._end_kernel()
 
 
-def _with_partial(lost: CellResult, kernel: Kernel) -> CellResult:
+def _with_partial(lost: CellResult, printed: Arena) -> CellResult:
     """Add what the session had printed before it died."""
-    stdout, num_stdout = kernel.arena.stdout.read()
-    stderr, num_stderr = kernel.arena.stderr.read()
+    stdout, num_stdout = printed.stdout.read()
+    stderr, num_stderr = printed.stderr.read()
     return dataclasses.replace(
         lost,
         stdout=clean_text(stdout),

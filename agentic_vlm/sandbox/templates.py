@@ -8,7 +8,8 @@ from weakref import ref
 from PIL import Image
 
 from agentic_vlm.errors import SandboxUnavailable
-from agentic_vlm.sandbox.fork_server import ForkServer, Template
+from agentic_vlm.sandbox.fork_server import ForkServer
+from agentic_vlm.sandbox.source import Template
 
 _MIN_PIXELS = 500_000
 """Smaller pictures are sent faster than a template forks beside a waiting spare kernel."""

@@ -66,8 +66,7 @@ class CpuTimer:
     def _end_by_host(self, _signal: int, _frame: FrameType | None) -> None:
         if self._is_running:
             raise CellTimeout(
-                f"the cell was stopped after {self._limits.cell_wall_s:g} s; "
-                "its variables are kept"
+                f"the cell was stopped after {self._limits.cell_wall_s:g} s; its variables are kept"
             )
 
     def _interrupt(self, _signal: int, _frame: FrameType | None) -> None:

@@ -13,9 +13,10 @@ from agentic_vlm.sandbox.base import CellStatus
 from agentic_vlm.sandbox.child import Kernel
 from agentic_vlm.sandbox.limits import Limits
 
-# A cell that got this share of a core within `cell_wall_s` is computing on a busy machine, not
-# sleeping: its CPU time ends it.
-_BUSY_SHARE = 0.02
+# A cell that got this share of a core is computing on a busy machine, not sleeping: its CPU time
+# ends it. So is one that spent this share waiting for a core, where the kernel counts that.
+_CPU_SHARE = 0.02
+_RUNNABLE_SHARE = 0.5
 # What the session's own timer needs to interrupt a cell, then to give up on it.
 _CPU_GRACE_S = 0.75
 _WALL_GRACE_S = 0.5
@@ -35,8 +36,10 @@ class Watch:
         self._limits = limits
         self._cpu_begin_s = self._cpu_window_s = kernel.cpu_s()
         self._window_s = time.monotonic()
+        self._runnable_s = self._runnable_since_s = -1.0
         self._is_interrupted = False
-        self._rearm(min(limits.cell_cpu_s + _CPU_GRACE_S, limits.cell_wall_s))
+        # Most cells end before the first look, and so cost no reading of clocks.
+        self._rearm(min(limits.cell_wall_s / 4, limits.cell_cpu_s + _CPU_GRACE_S))
 
     def _rearm(self, wait_s: float) -> None:
         if self._kernel.box:
@@ -55,25 +58,27 @@ class Watch:
         if cpu_s - self._cpu_begin_s >= limits.cell_cpu_s + _CPU_GRACE_S:
             self._kill(f"more than {limits.cell_cpu_s:g} s of CPU time")
             return
-        if now_s >= self._window_s + limits.cell_wall_s:
-            if self._is_interrupted or not self._is_busy(cpu_s):
-                self._interrupt_or_kill()
-                return
+        if self._runnable_s < 0.0:
+            self._runnable_s, self._runnable_since_s = self._kernel.runnable_s(), now_s
+        window_s = _WALL_GRACE_S if self._is_interrupted else limits.cell_wall_s
+        if now_s >= self._window_s + window_s:
+            if not self._is_busy(cpu_s, now_s):
+                if self._is_interrupted:
+                    self._kill(f"no answer within {limits.cell_wall_s:g} s")
+                    return
+                self._is_interrupted = True
+                self._kernel.signal(signal.SIGINT)
+                window_s = _WALL_GRACE_S
             self._window_s, self._cpu_window_s = now_s, cpu_s
         cpu_left_s = limits.cell_cpu_s + _CPU_GRACE_S - (cpu_s - self._cpu_begin_s)
-        self._rearm(min(self._window_s + limits.cell_wall_s - now_s, cpu_left_s))
+        self._rearm(min(self._window_s + window_s - now_s, cpu_left_s))
 
-    def _is_busy(self, cpu_s: float) -> bool:
-        return cpu_s - self._cpu_window_s >= _BUSY_SHARE * self._limits.cell_wall_s
-
-    def _interrupt_or_kill(self) -> None:
-        if self._is_interrupted:
-            self._kill(f"no answer within {self._limits.cell_wall_s:g} s")
-            return
-        self._is_interrupted = True
-        self._kernel.signal(signal.SIGINT)
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(_WALL_GRACE_S, self._interrupt_or_kill)
+    def _is_busy(self, cpu_s: float, now_s: float) -> bool:
+        runnable_s = self._kernel.runnable_s()
+        waited_s, watched_s = runnable_s - self._runnable_s, now_s - self._runnable_since_s
+        self._runnable_s, self._runnable_since_s = runnable_s, now_s
+        is_computing = cpu_s - self._cpu_window_s >= _CPU_SHARE * (now_s - self._window_s)
+        return is_computing or waited_s >= _RUNNABLE_SHARE * watched_s
 
     def _kill(self, verdict: str, status: CellStatus = CellStatus.TIMEOUT) -> None:
         self.verdict, self.status = verdict, status

@@ -16,7 +16,10 @@ from PIL import Image
 from agentic_vlm.errors import SandboxUnavailable
 from agentic_vlm.params.parts import SandboxParams
 from agentic_vlm.sandbox import CellResult, CellStatus
+from agentic_vlm.sandbox.confine import Isolation
+from agentic_vlm.sandbox.fork_server import refusal
 from agentic_vlm.sandbox.process import RESTARTED, ProcessSandbox
+from agentic_vlm.sandbox.source import Template
 
 T = TypeVar("T")
 PARAMS = SandboxParams(
@@ -333,9 +336,72 @@ def test_one_sandbox_serves_two_event_loops_in_turn() -> None:
     asyncio.run(sandbox.close())
 
 
-def test_the_isolation_is_named() -> None:
-    async def scene(sandbox: ProcessSandbox) -> tuple[str, ...]:
+def test_the_isolation_is_named_and_the_self_test_found_no_hole() -> None:
+    async def scene(sandbox: ProcessSandbox) -> tuple[int, str, tuple[str, ...]]:
         await sandbox.open([], seed=0)
-        return sandbox.isolation
+        return len(sandbox.isolation), sandbox.tier, sandbox.holes
 
-    assert len(with_sandbox(scene)) >= 4
+    num_notes, tier, holes = with_sandbox(scene)
+    assert num_notes >= 4
+    assert tier in ("A", "B")
+    assert holes == ()
+
+
+def test_large_pictures_that_come_again_are_shared_and_not_painted_on() -> None:
+    image = Image.new("RGB", (1000, 800), "white")
+
+    async def scene(sandbox: ProcessSandbox) -> list[tuple[str, bool]]:
+        seen = []
+        for code in ("1", "image_1.paste(0, (0, 0, 9, 9))", "image_1.getpixel((5, 5))"):
+            session = await sandbox.open([image], seed=0)
+            is_shared = isinstance(session._source, Template)
+            seen.append(((await session.run_cell(code)).value, is_shared))
+            await session.close()
+        return seen
+
+    assert with_sandbox(scene, PATIENT) == [
+        ("1", False),
+        ("", True),
+        ("(255, 255, 255)", True),
+    ]
+
+
+def test_a_shared_folder_is_readable_and_not_writable(tmp_path: Path) -> None:
+    (tmp_path / "seen.txt").write_text("hello")
+    tmp_path.chmod(0o755)
+    path = str(tmp_path / "seen.txt")
+
+    async def scene() -> list[CellResult]:
+        sandbox = ProcessSandbox(PATIENT, shares=[str(tmp_path)])
+        session = await sandbox.open([], seed=0)
+        codes = (f"open({path!r}).read()", f"open({path!r}, 'w')", f"open({path + 'x'!r}, 'w')")
+        results = [await session.run_cell(code) for code in codes]
+        await sandbox.close()
+        return results
+
+    read, written, made = asyncio.run(scene())
+    assert read.value == "'hello'"
+    assert written.status is made.status is CellStatus.ERROR
+    assert os.listdir(tmp_path) == ["seen.txt"]
+
+
+@pytest.mark.parametrize(
+    ("isolation", "holes", "words"),
+    [
+        (Isolation(has_jail=True, landlock=7), [], "cannot confine model code"),
+        (Isolation(has_jail=False, has_seccomp=True), [], "cannot confine model code"),
+        (Isolation(has_jail=True, has_seccomp=True), ["mount"], "found holes: mount"),
+    ],
+)
+def test_a_machine_that_cannot_confine_code_is_refused(
+    isolation: Isolation, holes: list[str], words: str
+) -> None:
+    assert words in refusal(isolation, holes)
+
+
+def test_both_tiers_are_enough() -> None:
+    for isolation in (
+        Isolation(has_jail=True, has_seccomp=True),
+        Isolation(has_jail=False, landlock=1, has_seccomp=True),
+    ):
+        assert refusal(isolation, []) == ""
