@@ -6,6 +6,7 @@ time is over; the parent of the child has the libraries loaded and forks the nex
 """
 
 import json
+import math
 import os
 import resource
 import signal
@@ -38,7 +39,8 @@ def _is_near(expected: object, given: object) -> bool:
         right, number = float(expected), float(given)  # type: ignore[arg-type]  # sympy numbers are floats to it
     except (ArithmeticError, AttributeError, TypeError, ValueError):
         return False
-    return 0 < abs(right - number) <= _NEAR * abs(right) and not right.is_integer()
+    is_near = 0 < abs(right - number) <= _NEAR * abs(right)
+    return is_near and math.isfinite(right) and not right.is_integer()
 
 
 def compare_safely(reference: str, answer: str) -> str:

@@ -24,6 +24,7 @@ from agentic_vlm.params.faults import parse_section, read_yaml
 from agentic_vlm.params.parts import (
     AgentParams,
     GradingParams,
+    JudgeOptions,
     ModelParams,
     OpenAITeacher,
     SandboxParams,
@@ -127,6 +128,7 @@ __all__ = [
     "GradingParams",
     "IngestParams",
     "JsonlSource",
+    "JudgeOptions",
     "Mode",
     "ModelParams",
     "OpenAITeacher",
