@@ -82,3 +82,9 @@ class BackendUnavailable(InfrastructureError):
 
 class JudgeUnavailable(InfrastructureError):
     """The judge gave no usable verdict."""
+
+
+class JudgeBudgetSpent(JudgeUnavailable):
+    """The judge may not be asked any more in this run; its limits are in the params."""
+
+    retryable: ClassVar[bool] = False

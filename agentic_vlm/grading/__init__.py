@@ -3,6 +3,7 @@
 from agentic_vlm.grading.extract import extract_answer
 from agentic_vlm.grading.findings import Grade, Reference
 from agentic_vlm.grading.judge import Judge, NoJudge, grade_with_judge
+from agentic_vlm.grading.judges import JudgeBudget, JudgeCounts, ModelJudge, open_judge
 from agentic_vlm.grading.modes import DEFECTS, Defect, Mode
 from agentic_vlm.grading.reward import (
     RewardParts,
@@ -25,7 +26,10 @@ __all__ = [
     "Gradable",
     "Grade",
     "Judge",
+    "JudgeBudget",
+    "JudgeCounts",
     "Mode",
+    "ModelJudge",
     "NoJudge",
     "Reference",
     "RewardParts",
@@ -39,4 +43,5 @@ __all__ = [
     "grade_by_rule",
     "grade_with_judge",
     "guess_answer_type",
+    "open_judge",
 ]

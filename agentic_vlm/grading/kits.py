@@ -44,6 +44,7 @@ _OPERATORS = {
     ast.Div: operator.truediv,
 }
 _MAX_EXPRESSION = 200
+_ARITHMETIC = re.compile(r"[-+*/().0-9eE ]*")
 
 
 def infer_option(answer: str, options: Sequence[str | None]) -> str | None:
@@ -155,11 +156,11 @@ def calculate(text: str) -> float | None:
     >>> calculate("(1+2)/4"), calculate("sqrt(2)")
     (0.75, None)
     """
-    if len(text) > _MAX_EXPRESSION:
+    if len(text) > _MAX_EXPRESSION or not _ARITHMETIC.fullmatch(text):
         return None
     try:
         return _value(ast.parse(text.strip(), mode="eval").body)
-    except (ArithmeticError, SyntaxError, ValueError, RecursionError, MemoryError):
+    except (ArithmeticError, SyntaxError, TypeError, ValueError, RecursionError, MemoryError):
         return None
 
 

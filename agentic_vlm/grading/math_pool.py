@@ -11,12 +11,14 @@ import time
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from agentic_vlm.errors import JudgeUnavailable
 from agentic_vlm.grading.latex import normalize_math
 
 _START_TIMEOUT_S = 120.0
 _NUM_WORKERS = 2
+_WALL_PER_CPU = 20
 _MAX_REMEMBERED = 10_000
 
 
@@ -29,6 +31,14 @@ class Equality(StrEnum):
     DIFFERENT = "different"
     UNKNOWN = "unknown"
     """One of the two cannot be read, or the time was over."""
+
+
+class Comparison(NamedTuple):
+    """What a comparison found, and what it cost."""
+
+    equality: Equality
+    cpu_s: float
+    """CPU seconds of the worker; the whole limit where it ran out."""
 
 
 class _Worker:
@@ -57,7 +67,7 @@ class _Worker:
                 "see what `python -m agentic_vlm.grading.math_worker < /dev/null` says",
             )
 
-    def ask(self, reference: str, answer: str, timeout_s: float) -> Equality:
+    def ask(self, reference: str, answer: str, timeout_s: float) -> Comparison:
         """Return the reply; the worker ends a comparison after `timeout_s` of CPU time."""
         assert self._process.stdin is not None
         try:
@@ -66,13 +76,14 @@ class _Worker:
             self._process.stdin.flush()
         except OSError:
             self.close()
-            return Equality.UNKNOWN
-        # CPU seconds may take several of the wall on a busy machine; this is the safety net.
-        line = self._read_line(10 * timeout_s + 5.0)
+            return Comparison(Equality.UNKNOWN, timeout_s)
+        # A CPU second may take many of the wall on a busy machine; this is the safety net.
+        line = self._read_line(_WALL_PER_CPU * timeout_s + _START_TIMEOUT_S)
         if line is None:
             self.close()
-            return Equality.UNKNOWN
-        return Equality(json.loads(line))
+            return Comparison(Equality.UNKNOWN, timeout_s)
+        verdict, cpu_s = json.loads(line)
+        return Comparison(Equality(verdict), timeout_s if cpu_s is None else cpu_s)
 
     def _read_line(self, timeout_s: float) -> bytes | None:
         assert self._process.stdout is not None
@@ -110,44 +121,44 @@ class MathPool:
         self._slots = threading.BoundedSemaphore(_NUM_WORKERS)
         self._lock = threading.Lock()
         self._idle: list[_Worker] = []
-        self._known: dict[tuple[str, str], Equality] = {}
+        self._known: dict[tuple[str, str], Comparison] = {}
 
-    def compare(self, reference: str, answer: str, *, timeout_s: float) -> Equality:
-        """Return how two expressions in LaTeX or plain text relate.
+    def compare(self, reference: str, answer: str, *, timeout_s: float) -> Comparison:
+        """Compare two expressions in LaTeX or plain text.
 
         A comparison that takes more than `timeout_s` of CPU time is `unknown`; the same two
-        expressions are compared once per process.
+        expressions are compared once per process, and cost what they cost then.
 
         Raises:
             JudgeUnavailable: no process for the comparison can be started.
         """
         if timeout_s <= 0:
-            return Equality.UNKNOWN
+            return Comparison(Equality.UNKNOWN, 0.0)
         key = (normalize_math(reference), normalize_math(answer))
         if key[0] == key[1]:
-            return Equality.EQUAL
+            return Comparison(Equality.EQUAL, 0.0)
         known = self._known.get(key)
         if known is not None:
-            return known
-        equality = self._ask(key, timeout_s)
+            return known if known.cpu_s <= timeout_s else Comparison(Equality.UNKNOWN, timeout_s)
+        found = self._ask(key, timeout_s)
         with self._lock:
             if len(self._known) >= _MAX_REMEMBERED:
                 self._known.clear()
             # A comparison that ran out of time may be asked again with more of it.
-            if equality is not Equality.UNKNOWN:
-                self._known[key] = equality
-        return equality
+            if found.equality is not Equality.UNKNOWN:
+                self._known[key] = found
+        return found
 
-    def _ask(self, key: tuple[str, str], timeout_s: float) -> Equality:
+    def _ask(self, key: tuple[str, str], timeout_s: float) -> Comparison:
         with self._slots:
             with self._lock:
                 worker = self._idle.pop() if self._idle else None
             worker = worker or _Worker()
-            equality = worker.ask(*key, timeout_s)
+            found = worker.ask(*key, timeout_s)
             with self._lock:
                 if worker.is_alive:
                     self._idle.append(worker)
-            return equality
+            return found
 
     def close(self) -> None:
         """Kill idle workers."""

@@ -1,4 +1,4 @@
-"""The process that compares mathematics: a JSON row in, a JSON row out, until its input ends.
+"""The process that compares mathematics: a JSON row in, a JSON row out, until input ends.
 
 Math-Verify limits its time by a signal that works in main threads only, and symbolic mathematics
 can run forever or fill the memory. So it runs here, in a child that the kernel kills when its CPU
@@ -6,10 +6,12 @@ time is over; the parent of the child has the libraries loaded and forks the nex
 """
 
 import json
+import math
 import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from typing import NoReturn
 
@@ -37,7 +39,8 @@ def _is_near(expected: object, given: object) -> bool:
         right, number = float(expected), float(given)  # type: ignore[arg-type]  # sympy numbers are floats to it
     except (ArithmeticError, AttributeError, TypeError, ValueError):
         return False
-    return 0 < abs(right - number) <= _NEAR * abs(right) and not right.is_integer()
+    is_near = 0 < abs(right - number) <= _NEAR * abs(right)
+    return is_near and math.isfinite(right) and not right.is_integer()
 
 
 def compare_safely(reference: str, answer: str) -> str:
@@ -63,7 +66,7 @@ def serve() -> None:
         if os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0:
             return
         # Killed by its timer, by the memory limit, or by a fault in compiled code.
-        _reply("unknown")
+        _reply(["unknown", None])
 
 
 def _serve_as_child() -> NoReturn:
@@ -73,9 +76,10 @@ def _serve_as_child() -> NoReturn:
         reference, answer, seconds = json.loads(row)
         # CPU time, so that a verdict does not depend on what else the machine does.
         signal.setitimer(signal.ITIMER_PROF, max(seconds, 1e-3))
+        start = time.process_time()
         verdict = compare_safely(reference, answer)
         signal.setitimer(signal.ITIMER_PROF, 0)
-        _reply(verdict)
+        _reply([verdict, time.process_time() - start])
     os._exit(0)
 
 
@@ -89,8 +93,8 @@ def _iter_rows() -> Iterator[bytes]:
             yield row
 
 
-def _reply(verdict: str) -> None:
-    os.write(1, json.dumps(verdict).encode() + b"\n")
+def _reply(row: str | list[str | float | None]) -> None:
+    os.write(1, json.dumps(row).encode() + b"\n")
 
 
 if __name__ == "__main__":

@@ -79,8 +79,8 @@ def _float(answer: str, reference: Reference, params: GradingParams) -> Finding:
     number, wanted = to_number(answer), to_number(reference.answer)
     if number is None or wanted is None:
         return decide(False, "no number")
-    digits = reference.precision
-    if digits is not None:
+    if reference.precision is not None:
+        digits = min(max(reference.precision, 0), 15)
         number, wanted = round(number, digits), round(wanted, digits)
     return decide(number == wanted, f"the number {number}"[:80])
 

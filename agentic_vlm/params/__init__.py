@@ -26,6 +26,7 @@ from agentic_vlm.params.faults import parse_section, read_yaml
 from agentic_vlm.params.parts import (
     AgentParams,
     GradingParams,
+    JudgeOptions,
     LiveSearchParams,
     ModelParams,
     OpenAITeacher,
@@ -131,6 +132,7 @@ __all__ = [
     "GradingParams",
     "IngestParams",
     "JsonlSource",
+    "JudgeOptions",
     "LiveSearchParams",
     "Mode",
     "ModelParams",

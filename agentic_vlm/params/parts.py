@@ -196,15 +196,43 @@ class SearchParams(Section):
     """Limits for services on the network."""
 
 
+class JudgeOptions(Section):
+    """How a judge is asked, and what it may cost in one run of a stage."""
+
+    prompt: str = Field(default="consistency_v1", pattern=r"^[a-z0-9_]+$")
+    """File in `grading/prompts`; its name ends with its version."""
+    max_tokens: PositiveInt = 2048
+    """Tokens of one reply, reasoning included. Release: 8192."""
+    timeout_s: PositiveFloat = 120.0
+    """Seconds of one try of a request. Ours."""
+    num_retries: Annotated[int, Field(ge=0)] = 2
+    """New tries of a request that failed. Release: none, one failure ends the training step."""
+    max_concurrent: PositiveInt = 16
+    """Requests at the same time."""
+    max_calls: PositiveInt | None = None
+    """Requests of one run; absent: no limit. Known verdicts cost nothing."""
+    max_total_tokens: PositiveInt | None = None
+    """Tokens of all requests and replies of one run; absent: no limit."""
+    max_cost: PositiveFloat | None = None
+    """Money of one run, in the currency of the prices; absent: no limit."""
+    price_per_million_in: Annotated[float, Field(ge=0.0)] = 0.0
+    """Price of a million tokens of requests."""
+    price_per_million_out: Annotated[float, Field(ge=0.0)] = 0.0
+    """Price of a million tokens of replies."""
+
+
 class GradingParams(Section):
     """How an answer is compared with the reference."""
 
-    judge: Literal["none", "openai"] = "none"
-    """Who decides what the rules cannot. Paper: Qwen2.5-72B behind an OpenAI-compatible server."""
+    judge: Literal["none", "openai", "local", "replay"] = "none"
+    """Who decides what the rules cannot: nobody, a server, a checkpoint in this process, or only
+    verdicts that are known. Paper: Qwen2.5-72B behind an OpenAI-compatible server."""
     judge_model: str = ""
-    """Name of the judge at its server; empty without a judge."""
+    """Name of the judge at its server, or its folder; empty without a judge."""
+    judge_options: JudgeOptions = JudgeOptions()
+    """How it is asked."""
     math_timeout_s: PositiveFloat = 1.0
-    """Seconds for one symbolic comparison; past it the answer is ungraded. Ours."""
+    """CPU seconds for the symbolic part of one verdict; past it the answer is ungraded. Ours."""
     float_tolerance: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.01
     """Relative tolerance of decimal answers. Ours."""
 

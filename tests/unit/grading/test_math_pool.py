@@ -29,7 +29,7 @@ def pool() -> Iterator[MathPool]:
     ],
 )
 def test_equal_expressions_are_equal(pool: MathPool, reference: str, answer: str) -> None:
-    assert pool.compare(reference, answer, timeout_s=10.0) is Equality.EQUAL
+    assert pool.compare(reference, answer, timeout_s=10.0).equality is Equality.EQUAL
 
 
 @pytest.mark.parametrize(
@@ -37,16 +37,16 @@ def test_equal_expressions_are_equal(pool: MathPool, reference: str, answer: str
     [(r"10\sqrt{2}", "10"), (r"10\sqrt{2}", r"10\sqrt{3}"), (r"2\pi", "2"), ("x^2", "x^3")],
 )
 def test_different_expressions_are_not(pool: MathPool, reference: str, answer: str) -> None:
-    assert pool.compare(reference, answer, timeout_s=10.0) is Equality.DIFFERENT
+    assert pool.compare(reference, answer, timeout_s=10.0).equality is Equality.DIFFERENT
 
 
 def test_too_slow_is_unknown_and_the_next_one_is_answered(pool: MathPool) -> None:
-    assert pool.compare("1", r"\sqrt{2}", timeout_s=0.0) is Equality.UNKNOWN
-    assert pool.compare("0.5", r"\frac{1}{2}", timeout_s=10.0) is Equality.EQUAL
+    assert pool.compare("1", r"\sqrt{2}", timeout_s=0.0).equality is Equality.UNKNOWN
+    assert pool.compare("0.5", r"\frac{1}{2}", timeout_s=10.0).equality is Equality.EQUAL
 
 
 def test_what_cannot_be_read_is_unknown(pool: MathPool) -> None:
-    assert pool.compare("1", "\ud800{{\\", timeout_s=10.0) is Equality.UNKNOWN
+    assert pool.compare("1", "\ud800{{\\", timeout_s=10.0).equality is Equality.UNKNOWN
 
 
 def test_only_the_last_box_counts() -> None:
