@@ -2,13 +2,15 @@
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import imagehash
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from agentic_vlm.vision import decode_image, to_rgb
 
 _HASH_BITS = 64
 _LOOK_PX = 128
@@ -37,6 +39,18 @@ def view_picture(image: Image.Image) -> PictureView:
     small = image.convert("RGB").resize((_LOOK_PX, _LOOK_PX), Image.Resampling.BOX)
     hashes = (_as_int(imagehash.phash(image)), _as_int(imagehash.dhash(image)))
     return PictureView(hashes, np.asarray(small), image.width / image.height)
+
+
+def view_shard(shard: Sequence[tuple[str, bytes]]) -> list[tuple[str, PictureView]]:
+    """Decode pictures, given by digest and encoded file, and return what is compared of each.
+
+    Raises:
+        ImageError: a picture is broken.
+    """
+    return [
+        (sha256, view_picture(to_rgb(decode_image(encoded, where=f"picture {sha256}"))))
+        for sha256, encoded in shard
+    ]
 
 
 def is_same_picture(left: PictureView, right: PictureView, *, max_distance: int) -> bool:

@@ -19,9 +19,7 @@ _REBUILD = "run `python -m stages.index`"
 
 
 @contextmanager
-def open_index(
-    index: Path, *, allow_files: bool = False
-) -> Iterator[duckdb.DuckDBPyConnection]:
+def open_index(index: Path, *, allow_files: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open an index for reading; any number of processes may.
 
     Args:
@@ -44,9 +42,7 @@ def open_index(
 
 
 @contextmanager
-def open_parts(
-    root: Path, *, allow_files: bool = False
-) -> Iterator[duckdb.DuckDBPyConnection]:
+def open_parts(root: Path, *, allow_files: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the tables over what lies under a root now, running stages included.
 
     Raises:

@@ -5,6 +5,7 @@ The file is an index for people: nothing depends on it, and it is rebuilt, never
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import duckdb
@@ -48,17 +49,15 @@ def open_live(root: Path) -> duckdb.DuckDBPyConnection:
     Raises:
         RecordError: a part is damaged or of another schema version.
     """
-    connection = duckdb.connect(":memory:")
-    try:
+    with ExitStack() as stack:
+        connection = stack.enter_context(duckdb.connect(":memory:"))
         _add_sources(connection, root, is_live=True)
         for table in _tables():
             connection.execute(f"create view {table} as {_select(table)}")
         for statement in _statements():
-            if not statement.startswith("create table"):
+            if statement.startswith("comment"):
                 connection.execute(statement.replace("comment on table", "comment on view"))
-    except BaseException:
-        connection.close()
-        raise
+        stack.pop_all()
     return connection
 
 
@@ -79,7 +78,9 @@ def _fill(draft: Path, root: Path) -> dict[str, int]:
 def _add_sources(connection: duckdb.DuckDBPyConnection, root: Path, *, is_live: bool) -> None:
     connection.execute("set timezone = 'UTC'")
     register_sources(connection, root, is_live=is_live)
-    connection.register("source_version", pa.table({"version": pa.array([SCHEMA_VERSION], "int32")}))
+    connection.register(
+        "source_version", pa.table({"version": pa.array([SCHEMA_VERSION], "int32")})
+    )
     connection.execute((_HERE / "episodes.sql").read_text(encoding="utf-8"))
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.json as pj
 
@@ -111,14 +112,15 @@ def read_latencies(path: Path) -> pa.Table:
     try:
         options = pj.ParseOptions(explicit_schema=_LINE_SCHEMA, unexpected_field_behavior="error")
         table = pj.read_json(io.BytesIO(content), parse_options=options)
-    except pa.ArrowInvalid as fault:
+        columns = {
+            "run": pa.repeat(path.stem, table.num_rows),
+            "line": pa.array(np.arange(table.num_rows)),
+            **{name: table[name].combine_chunks() for name in _FIELDS},
+        }
+        return pa.table(columns).cast(LATENCY_SCHEMA)
+    except ValueError as fault:
         fix = "delete it; it holds seconds only, and the next run writes it again"
         raise RecordError(str(path), str(fault).splitlines()[0], fix) from fault
-    rows = pa.array(range(table.num_rows), type=pa.int64())
-    runs = pa.array([path.stem] * table.num_rows, type=pa.string())
-    columns = {"run": runs, "line": rows}
-    columns |= {name: table[name].combine_chunks() for name in _FIELDS}
-    return pa.table(columns).cast(LATENCY_SCHEMA)
 
 
 def _whole_lines(content: bytes) -> bytes:

@@ -111,8 +111,9 @@ class Prompt:
 
 def read_terminal_line(sign: str) -> str:
     """Read a line, with history and cursor keys where there is a terminal."""
-    if not sys.stdin.isatty():
-        line = sys.stdin.readline()
+    # Python has no standard input where the caller has closed it.
+    if sys.stdin is None or not sys.stdin.isatty():
+        line = sys.stdin.readline() if sys.stdin is not None else ""
         if not line:
             raise EOFError
         return line
@@ -140,5 +141,7 @@ def describe_questions(questions: Mapping[str, Question]) -> str:
     lines = []
     for question in questions.values():
         values = "".join(f" ${name}" for name in question.parameters)
-        lines.append(f"{question.name:{width}}  {question.text}{f' [{values[1:]}]' if values else ''}")
+        lines.append(
+            f"{question.name:{width}}  {question.text}{f' [{values[1:]}]' if values else ''}"
+        )
     return "\n".join(lines) + "\n"

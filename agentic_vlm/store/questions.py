@@ -53,9 +53,7 @@ def list_questions() -> dict[str, Question]:
     return found
 
 
-def answer(
-    connection: duckdb.DuckDBPyConnection, query: str, values: Mapping[str, str]
-) -> Answer:
+def answer(connection: duckdb.DuckDBPyConnection, query: str, values: Mapping[str, str]) -> Answer:
     """Run a named query or SQL text.
 
     Args:

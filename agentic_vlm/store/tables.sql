@@ -331,20 +331,15 @@ comment on column checkpoints.num_parameters is 'All parameters';
 comment on column checkpoints.step is 'Optimiser steps of its stage';
 comment on column checkpoints.seed is 'Seed of its stage';
 
--- The cold start learns from what select_sft kept, RL from what its parent sampled.
-create view checkpoint_trajectories as
-select checkpoints.name, trajectories.trajectory_id, trajectories.sample_id
-from checkpoints
-join trajectories
-    on checkpoints.stage = 'train_sft' and trajectories.is_selected
-union all
-select checkpoints.name, trajectories.trajectory_id, trajectories.sample_id
-from checkpoints
-join trajectories
-    on checkpoints.stage = 'train_rl'
-    and trajectories.stage = 'train_rl'
-    and trajectories.policy = checkpoints.parent;
-comment on view checkpoint_trajectories is 'What each checkpoint learned from, without its parents';
-comment on column checkpoint_trajectories.name is 'See checkpoints';
-comment on column checkpoint_trajectories.trajectory_id is 'See trajectories';
-comment on column checkpoint_trajectories.sample_id is 'See samples';
+create table checkpoint_samples (
+    name varchar not null,
+    sample_id varchar not null,
+    num_trajectories bigint not null,
+    num_correct bigint not null,
+    primary key (name, sample_id)
+);
+comment on table checkpoint_samples is 'What each checkpoint learned from, without what its parents did';
+comment on column checkpoint_samples.name is 'See checkpoints';
+comment on column checkpoint_samples.sample_id is 'See samples';
+comment on column checkpoint_samples.num_trajectories is 'Trajectories of the sample: those that select_sft kept, or the rollouts of RL';
+comment on column checkpoint_samples.num_correct is 'How many of them are correct';

@@ -17,14 +17,6 @@ episodes as (
     from trajectories
     where sample_id in (select sample_id from touched)
 ),
-learned as (
-    select
-        name,
-        count(*) as num_trajectories
-    from checkpoint_trajectories
-    where sample_id in (select sample_id from touched)
-    group by name
-),
 found as (
     select
         0 as level,
@@ -67,9 +59,10 @@ found as (
     select
         4,
         'checkpoint',
-        learned.name,
-        concat_ws(' ', 'learned from', learned.num_trajectories, 'of its trajectories')
-    from learned
+        name,
+        concat_ws(' ', 'learned from', num_trajectories, 'of its trajectories')
+    from checkpoint_samples
+    where sample_id in (select sample_id from touched)
     union all
     select
         5,

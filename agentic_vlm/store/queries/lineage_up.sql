@@ -45,15 +45,23 @@ asked as (
 ),
 learned as (
     select
+        name,
+        count(*) as num_samples,
+        sum(num_trajectories) as num_trajectories
+    from checkpoint_samples
+    where name in (select name from chain)
+    group by name
+),
+-- The first ones; samples_of_checkpoint lists all.
+listed as (
+    select
         chain.depth,
-        chain.name,
-        trajectories.sample_id,
-        count(*) as num_trajectories,
-        count(*) filter (trajectories.verdict = 'correct') as num_correct
+        checkpoint_samples.sample_id,
+        checkpoint_samples.num_trajectories,
+        checkpoint_samples.num_correct
     from chain
-    join checkpoint_trajectories using (name)
-    join trajectories using (trajectory_id)
-    group by chain.depth, chain.name, trajectories.sample_id
+    join checkpoint_samples using (name)
+    qualify row_number() over (partition by name order by checkpoint_samples.sample_id) <= 20
 ),
 found as (
     select
@@ -81,19 +89,22 @@ found as (
     join source_rows using (sample_id)
     union all
     select
-        2 + 2 * depth,
+        2 + 2 * chain.depth,
         'checkpoint',
-        name,
-        concat_ws(' ', checkpoint_id, 'made by', stage, 'in', step, 'steps')
+        chain.name,
+        concat_ws(' ', chain.checkpoint_id, 'made by', chain.stage, 'in', chain.step, 'steps',
+            'from ' || learned.num_trajectories || ' trajectories of ' || learned.num_samples
+            || ' samples')
     from chain
+    left join learned using (name)
     union all
     select
-        3 + 2 * learned.depth,
+        3 + 2 * listed.depth,
         'learned from',
-        learned.sample_id,
-        concat_ws(' ', learned.num_trajectories, 'trajectories,', learned.num_correct,
+        listed.sample_id,
+        concat_ws(' ', listed.num_trajectories, 'trajectories,', listed.num_correct,
             'correct; row', source_rows.source || ':' || source_rows.source_row_id)
-    from learned
+    from listed
     left join source_rows using (sample_id)
 )
 select

@@ -1,3 +1,4 @@
+-- Sorted, so that a look for one sample skips the rest.
 select
     trajectory_id, sample_id, stage, policy, mode, protocol, attempt, seed, stop_reason, failure,
     answer, verdict,
@@ -10,3 +11,4 @@ select
     cast(coalesce(list_sum([t.num_tokens for t in turns]), 0) as bigint) as num_tokens,
     is_selected
 from source_episode
+order by sample_id, trajectory_id

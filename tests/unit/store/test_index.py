@@ -27,6 +27,7 @@ def test_every_record_type_reaches_its_table(root):
     counts = build_index(root, root / "data/trajectories.duckdb")
     assert counts == {
         "call_timings": 5,
+        "checkpoint_samples": 2,
         "checkpoints": 3,
         "evaluations": 1,
         "images": 1,
@@ -66,7 +67,9 @@ def test_an_exact_duplicate_is_one_sample_of_two_source_rows(index):
 
 
 def test_selected_trajectories_are_marked_and_stand_once(index):
-    sql = "select trajectory_id, is_selected from trajectories where stage = 'synthesize' order by 1"
+    sql = (
+        "select trajectory_id, is_selected from trajectories where stage = 'synthesize' order by 1"
+    )
     assert ask(index, sql) == [("t1", True), ("t2", False)]
 
 
@@ -109,7 +112,10 @@ def test_a_call_shows_what_became_of_it(index):
 
 
 def test_the_last_turn_has_no_observation_and_an_empty_list_of_pictures(index):
-    sql = "select observation, observation_status, image_sha256 from turns where action <> 'tool_call'"
+    sql = """
+        select observation, observation_status, image_sha256
+        from turns where action <> 'tool_call'
+    """
     assert set(map(str, ask(index, sql))) == {"(None, None, [])"}
 
 
@@ -142,11 +148,10 @@ def test_one_can_join_from_a_call_to_sample_and_score(index):
     assert ask(index, sql) == [("red", "correct", "error"), ("red", "correct", "ok")]
 
 
-def test_every_table_view_and_column_is_commented(index):
+def test_every_table_and_column_is_commented(index):
     with duckdb.connect(str(index), read_only=True) as connection:
         bare = connection.execute(
             "select table_name from duckdb_tables() where comment is null union all "
-            "select view_name from duckdb_views() where comment is null and not internal union all "
             "select table_name || '.' || column_name from duckdb_columns() "
             "where comment is null and not internal"
         ).fetchall()
@@ -186,7 +191,10 @@ def test_a_draft_of_a_killed_stage_is_not_read(root, index):
 
 
 def test_seconds_come_from_the_timings_of_the_runs(index):
-    sql = "select step, seconds, runs.started_at::varchar from timings join runs using (run) order by 1"
+    sql = """
+        select step, seconds, runs.started_at::varchar
+        from timings join runs using (run) order by step
+    """
     start = "2026-01-01 00:00:00"
     assert ask(index, sql) == [("total", 2.0, start), ("train", 1.5, start)]
 
