@@ -27,6 +27,7 @@ def choice_item(
     labels: Mapping[str, str],
     answer: str | None = None,
     images: tuple[bytes, ...] | None = None,
+    rule: str = "option",
 ) -> SuiteItem:
     """Return a multiple-choice item; the gold letter may stand in brackets.
 
@@ -44,6 +45,8 @@ def choice_item(
         question=question,
         answer=letter if is_letter else gold,
         answer_type=AnswerType.CHOICE if is_letter else AnswerType.TEXT,
+        rule=rule if is_letter else "",
+        options=tuple(options.values()),
         aliases=option_aliases(options, letter),
         images=read_pictures(row, "image_path", "image") if images is None else images,
         labels={name: value for name, value in labels.items() if value},

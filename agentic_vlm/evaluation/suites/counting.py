@@ -69,6 +69,7 @@ def _iter_countbench(path: Path) -> Iterator[SuiteItem]:
             question=row.text("question"),
             answer=str(int(float(row.text("number", "answer")))),
             answer_type=AnswerType.INTEGER,
+            rule="count",
             images=read_pictures(row, "image_path", "image"),
         )
 

@@ -24,14 +24,16 @@ _CHARTQA_SPLITS = {"human_test": "test_human", "augmented_test": "test_augmented
 def _iter_ocrbench(path: Path) -> Iterator[SuiteItem]:
     for row in iter_rows(path):
         answers = _answers(row)
+        category = row.text("category", "question_type")
         yield SuiteItem(
             item_id=row.maybe("index") or f"{row.file.stem}/{row.number}",
             question=row.text("question"),
             answer=answers[0],
             aliases=answers[1:],
             answer_type=AnswerType.TEXT,
+            rule="ocr_formula" if "Expression" in category else "ocr",
             images=read_pictures(row, "image_path", "image"),
-            labels={"category": row.text("category", "question_type")},
+            labels={"category": category},
         )
 
 
@@ -60,6 +62,7 @@ def _iter_chartqa(path: Path) -> Iterator[SuiteItem]:
                 answer=golds[0],
                 aliases=golds[1:],
                 answer_type=_number_or_text(golds[0]),
+                rule="relaxed",
                 images=_chartqa_pictures(row),
                 labels={"split": _CHARTQA_SPLITS.get(split, split)},
             )

@@ -1,5 +1,6 @@
 """SuiteItem: one question of a benchmark, as its adapter reads it."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,10 @@ class SuiteItem:
     """The reference answer; for multiple choice the letter."""
     answer_type: AnswerType
     """Which rule of `grading` is nearest to the rule of the benchmark."""
+    rule: str = ""
+    """Name of the published rule where it is another than that of the type, such as `relaxed`."""
+    options: tuple[str, ...] = ()
+    """Texts of the options A, B, C, ... where the item lists them."""
     aliases: tuple[str, ...] = ()
     """Other right answers; for multiple choice the text of the right option."""
     images: tuple[bytes, ...] = ()
@@ -60,8 +65,17 @@ def to_sample(
         aliases=item.aliases,
         answer_type=item.answer_type,
         images=tuple(refs),
-        flags=(*item.marks, *(f"{name}={value}" for name, value in sorted(item.labels.items()))),
+        flags=(*item.marks, *(f"{name}={value}" for name, value in sorted(_labels(item).items()))),
     )
+
+
+def _labels(item: SuiteItem) -> dict[str, str]:
+    labels = dict(item.labels)
+    if item.rule:
+        labels["rule"] = item.rule
+    if item.options:
+        labels["options"] = json.dumps(item.options, ensure_ascii=False)
+    return labels
 
 
 def label_of(score: ScoredAnswer, name: str) -> str:

@@ -207,6 +207,7 @@ def _iter_logicvista(path: Path) -> Iterator[SuiteItem]:
             question=row.text("question"),
             answer=letters[0] if is_single else ", ".join(sorted(letters)),
             answer_type=AnswerType.CHOICE if is_single else AnswerType.LIST,
+            rule="letters",
             images=read_pictures(row, "image_path", "image"),
             labels={"skills": "|".join(skill for skill in _SKILLS if skill in skills)},
         )

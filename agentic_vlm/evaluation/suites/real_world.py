@@ -84,6 +84,7 @@ def _iter_mme(prompt: str) -> Callable[[Path], Iterator[SuiteItem]]:
                     "subtask": f"{task}/{subtask}",
                     "l2": f"{task}/{subtask}/{row.maybe('l2-category') or ''}",
                 },
+                rule="letter",
                 images=read_pictures(row, "image", "bytes", "image_path"),
             )
 
@@ -119,6 +120,7 @@ def _iter_treebench(path: Path) -> Iterator[SuiteItem]:
             question=question,
             options=options,
             labels={"task": task, "category": f"{task}/{subtask}"},
+            rule="letter",
         )
 
 
