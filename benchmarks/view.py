@@ -31,9 +31,9 @@ from agentic_vlm.schema import (
     Verdict,
     content_id,
 )
+from agentic_vlm.slices import Entry
 from agentic_vlm.store import ImageStore, ImageWriter
 from agentic_vlm.view.page import write_page
-from agentic_vlm.slices import Entry
 
 _CROPS = 2
 """Crops per trajectory; with the question's picture three pictures each."""

@@ -23,11 +23,11 @@ from agentic_vlm.schema import (
     Turn,
     Verdict,
 )
+from agentic_vlm.slices import Entry, open_slice
 from agentic_vlm.store import ImageStore, ImageWriter
 from agentic_vlm.view.boxes import LookedAt, looked_at
 from agentic_vlm.view.entries import COLUMNS, row_of
 from agentic_vlm.view.page import write_page
-from agentic_vlm.slices import Entry, open_slice
 
 _HOSTILE = "</script><script>alert(1)</script><img src=https://example.com/x onerror=alert(2)>"
 
