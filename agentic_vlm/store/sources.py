@@ -209,11 +209,12 @@ def _read_runs(root: Path) -> pa.Table:
 
 
 def _read_steps(root: Path) -> pa.Table:
-    rows = [
-        {"run": run, "step": step, "seconds": seconds}
-        for run, facts in _timings(root).items()
-        for step, seconds in {**facts["steps"], "total": facts["wall_s"]}.items()
-    ]
+    rows = []
+    for run, facts in _timings(root).items():
+        steps = facts["steps"]
+        if isinstance(steps, dict):
+            seconds = {**steps, "total": facts["wall_s"]}
+            rows += [{"run": run, "step": step, "seconds": s} for step, s in seconds.items()]
     return pa.Table.from_pylist(rows, schema=_STEP_SCHEMA)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 from agentic_vlm.agent.batch import run_batch
 from agentic_vlm.agent.render import Renderer
@@ -11,6 +12,8 @@ from agentic_vlm.backends.scripted import ScriptedPolicy
 from agentic_vlm.schema import StopReason
 from agentic_vlm.search.base import TextHit
 from agentic_vlm.search.fake import FakeSearch
+from agentic_vlm.store import logging_latencies
+from agentic_vlm.store.latencies import read_latencies
 from agentic_vlm.tools.toolbox import Toolkit
 
 SEARCH = '<tool_call>{"name": "search", "arguments": {"query": "a"}}</tool_call>'
@@ -190,3 +193,23 @@ def test_one_broken_episode_never_stops_the_rest(make_kit: MakeKit, make_task: M
     ]
     assert episodes[0].trajectory.failure == "KeyError: 'a bug'"
     assert sorted(finished) == ["broken", "whole"]
+
+
+def test_seconds_of_calls_are_logged_apart_from_the_trajectories(
+    make_kit: MakeKit, make_task: MakeTask, tmp_path: Path
+) -> None:
+    with logging_latencies(tmp_path / ".scratch" / "probe"):
+        episodes = asyncio.run(
+            run_batch(
+                [make_task(str(i)) for i in range(3)],
+                policy=ScriptedPolicy(search_then_answer),
+                kit=make_kit(),
+                renderer=None,
+                temperature=1.0,
+            )
+        )
+    rows = read_latencies(tmp_path / "metrics/timings/calls/probe.jsonl").to_pylist()
+    assert {(row["trajectory_id"], row["turn"], row["tool"]) for row in rows} == {
+        (episode.trajectory.trajectory_id, 0, "search") for episode in episodes
+    }
+    assert all(row["latency_s"] >= 0 for row in rows)

@@ -59,25 +59,6 @@ def test_without_ray_the_extra_is_named(monkeypatch):
 
 
 @pytest.fixture
-def ray_workers(monkeypatch):
-    """Give a cluster of two workers on this machine, stopped in the end."""
-    import ray
-
-    # Ray puts sockets below this folder, and their paths may have 107 signs.
-    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
-    monkeypatch.setenv("AGENTIC_EXECUTOR", "ray")
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    # Where Ray keeps its token.
-    monkeypatch.setenv("HOME", folder)
-    ray.init(
-        address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder
-    )
-    yield
-    ray.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
 def deadly(tmp_path, monkeypatch):
     """Give a module whose work notes each shard and kills its worker on the first try of one."""
     path = tmp_path / "deadly_shards.py"
@@ -109,6 +90,28 @@ def deadly(tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     return importlib.import_module("deadly_shards").work
+
+
+@pytest.fixture
+def ray_workers(monkeypatch, deadly):
+    """Give a cluster of two workers on this machine, stopped in the end.
+
+    Workers know the modules that can be imported when the cluster starts, so `deadly` goes first.
+    """
+    import ray
+
+    # Ray puts sockets below this folder, and their paths may have 107 signs.
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    monkeypatch.setenv("AGENTIC_EXECUTOR", "ray")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    # Where Ray keeps its token.
+    monkeypatch.setenv("HOME", folder)
+    ray.init(
+        address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder
+    )
+    yield
+    ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @needs_ray
