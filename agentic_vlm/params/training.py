@@ -40,6 +40,11 @@ class TrainSftParams(Section):
     """Peak learning rate of AdamW, cosine. Paper: 1e-5; pocket: a model of 2 M parameters."""
     batch_size: PositiveInt = 32
     """Trajectories per step. Paper: 128."""
+    batch_tokens: PositiveInt | None = None
+    """Most tokens per step instead of `batch_size`. Absent: trajectories count, as in the paper."""
+    row_tokens: PositiveInt = 4096
+    """Most tokens of a packed row, that is of one forward pass. Bounds memory; changes sums by
+    rounding only. Ours, measured on two cores."""
     num_steps: PositiveInt = 150
     """Optimiser steps. Paper: 3 epochs."""
     warmup_share: Share = 0.1
