@@ -1,6 +1,5 @@
 """Encode each picture once: features by pixel digest, shared by all rows that show it."""
 
-import hashlib
 import weakref
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -9,11 +8,7 @@ import torch
 from PIL import Image
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-
-def image_digest(image: Image.Image) -> str:
-    """Return a digest of size, mode and pixels."""
-    head = f"{image.mode}{image.size}".encode()
-    return hashlib.sha256(head + image.tobytes()).hexdigest()
+from agentic_vlm.backends.seal import pixel_digest
 
 
 class Placed(Protocol):
@@ -49,7 +44,14 @@ class PictureEncoder:
         self, images: Sequence[Image.Image]
     ) -> tuple[BaseModelOutputWithPooling, torch.Tensor]:
         """Return encoder outputs for all images in order, and their grids [N, 3]."""
-        return self._encode([self._digest(image) for image in images], images)
+        return self._encode([self.digest(image) for image in images], images)
+
+    def grids(self, images: Sequence[Image.Image]) -> list[list[int]]:
+        """Return (t, h, w) of pictures in patches, unmerged."""
+        if not images:
+            return []
+        self.encode(images)
+        return [self._features[self.digest(image)][2].tolist() for image in images]
 
     def encode_placed(
         self, placed: Sequence[Placed]
@@ -57,14 +59,14 @@ class PictureEncoder:
         """Return the same for pictures whose digests the caller has checked."""
         return self._encode([one.digest for one in placed], [one.image for one in placed])
 
-    def _digest(self, image: Image.Image) -> str:
+    def digest(self, image: Image.Image) -> str:
         """Return the digest of a picture object, computed once while it lives."""
         known = self._digests.get(id(image))
         if known is not None and known[0]() is image:
             return known[1]
         if len(self._digests) > 4 * self._max_pictures:
             self._digests.clear()
-        digest = image_digest(image)
+        digest = pixel_digest(image)
         self._digests[id(image)] = (weakref.ref(image), digest)
         return digest
 

@@ -13,9 +13,10 @@ import torch
 
 from agentic_vlm.agent.context import PlacedImage, TokenContext, check_exact
 from agentic_vlm.backends.encoder import PictureEncoder
+from agentic_vlm.backends.segments import Segment, rope_positions
 from agentic_vlm.errors import ExactnessError
 from agentic_vlm.training.pixels import PixelStore
-from agentic_vlm.training.segments import Segment
+from agentic_vlm.training.row_seal import seal_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +85,14 @@ class Packer:
         """Keep the parts.
 
         Args:
-            model: gives positions.
+            model: a Qwen-VL model; its config tells how patches are merged.
             processor: gives image processor and placeholder id.
             encoder: encodes each picture once for the whole run; only where the vision tower is
                 frozen, for then its features never change. Absent: pixels go to the model.
             share_prompts: compute equal prompts of a row once.
             max_pictures: pictures whose pixel rows are kept.
         """
-        self._model = model.get_base_model() if hasattr(model, "peft_config") else model
+        self._merge_size: int = model.config.vision_config.spatial_merge_size
         self._image_token_id: int = processor.image_token_id
         self._encoder = encoder
         self._shares = share_prompts
@@ -137,14 +138,10 @@ class Packer:
 
     def positions(self, context: TokenContext) -> torch.Tensor:
         """Return [3, P + T] the M-RoPE positions that the model gives a context alone."""
-        ids = torch.tensor([context.ids])
-        grids = torch.tensor([placed.grid_thw for placed in context.placed])
-        found, _ = self._model.model.get_rope_index(
-            ids,
-            mm_token_type_ids=(ids == self._image_token_id).int(),
-            image_grid_thw=grids if context.placed else None,
+        grids = [placed.grid_thw for placed in context.placed]
+        return rope_positions(
+            context.ids, grids, pad_id=self._image_token_id, merge=self._merge_size
         )
-        return torch.as_tensor(found)[:, 0]
 
     def _finish(self, draft: _Draft) -> PackedRow:
         targets = torch.tensor([draft.targets], dtype=torch.long)
@@ -160,6 +157,7 @@ class Packer:
             "shift_labels": targets,
         }
         self._add_pictures(inputs, draft)
+        inputs["row_seal"] = seal_row(inputs)
         return PackedRow(inputs, torch.tensor(draft.owners), torch.tensor(draft.places))
 
     def _add_pictures(self, inputs: dict[str, Any], draft: _Draft) -> None:

@@ -13,12 +13,14 @@ import torch
 from torch.utils.checkpoint import checkpoint
 from trl.trainer.utils import FusedCausalLMOutput
 
-from agentic_vlm.training.segments import (
+from agentic_vlm.backends.segments import (
     Segment,
     flash_bounds,
     takes_flash_attention,
+    unwrap_adapters,
     use_segments,
 )
+from agentic_vlm.training.row_seal import check_row
 
 _ROWS_PER_CHUNK = 4096
 """Scored tokens whose logits are held at a time where there are more; the rest is recomputed."""
@@ -34,7 +36,7 @@ def add_policy_head(model: Any, *, temperature: float = 1.0) -> None:
         model: a Qwen-VL model or a PeftModel around one.
         temperature: the logits are divided by it, as in sampling.
     """
-    base = model.get_base_model() if hasattr(model, "peft_config") else model
+    base = unwrap_adapters(model)
     use_segments(base)
     original = base.forward
 
@@ -44,6 +46,7 @@ def add_policy_head(model: Any, *, temperature: float = 1.0) -> None:
             return original(*args, **inputs)
         if "segments" not in inputs:
             raise TypeError("only packed rows are scored: build the batch with Packer")
+        check_row(inputs)
         return _score_row(self, temperature=temperature, **inputs)
 
     base.forward = types.MethodType(forward, base)
@@ -83,7 +86,7 @@ def _score_row(
     figures = _score(model.get_output_embeddings(), hidden, labels[0], temperature)
     logprobs, entropy, is_top1 = (figure[None] for figure in figures)
     return FusedCausalLMOutput(
-        loss=-logprobs.mean(),
+        loss=-logprobs.sum() / max(logprobs.numel(), 1),
         log_probs=logprobs,
         entropy=entropy,
         is_top1=is_top1,

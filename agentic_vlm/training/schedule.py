@@ -55,7 +55,11 @@ def plan_schedule(
     smallest = min(len(step) for step in steps)
     if smallest < num_ranks:
         raise ValueError(f"a step has {smallest} trajectories for {num_ranks} processes")
-    num_rows = num_ranks
+    heaviest = max(sum(lengths[number] for number in step) for step in steps)
+    needed = min(-(-heaviest // row_tokens), smallest)
+    num_rows = max(-(-needed // num_ranks) * num_ranks, num_ranks)
+    if num_rows > smallest:
+        num_rows -= num_ranks
     while num_rows + num_ranks <= smallest and not all(
         max(_loads(_spread(step, lengths, num_rows), lengths)) <= row_tokens for step in steps
     ):

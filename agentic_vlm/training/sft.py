@@ -15,9 +15,10 @@ from agentic_vlm.agent.context import TokenContext
 from agentic_vlm.backends.encoder import PictureEncoder
 from agentic_vlm.params import TrainSftParams
 from agentic_vlm.training.collate import PackedCollator
+from agentic_vlm.training.lora import lora_layers
 from agentic_vlm.training.packing import Packer
 from agentic_vlm.training.policy_head import add_policy_head
-from agentic_vlm.training.resume import last_checkpoint
+from agentic_vlm.training.resume import claim_scratch, last_checkpoint, model_digest, text_digest
 from agentic_vlm.training.schedule import Schedule, plan_schedule
 
 logger = logging.getLogger(__name__)
@@ -68,7 +69,19 @@ def train_sft(
         seed: order of the rows.
         scratch: folder of resumable checkpoints.
         on_step: called after every step.
+
+    Raises:
+        RecordError: the scratch folder holds a training on other data, params or weights.
     """
+    claim_scratch(
+        scratch,
+        {
+            "params": params.model_dump_json(),
+            "seed": str(seed),
+            "data": text_digest(entry.digest for one in contexts for entry in one.entries),
+            "weights": model_digest(model),
+        },
+    )
     set_seed(seed)
     encoder = None
     if params.freeze_vision:
@@ -84,18 +97,19 @@ def train_sft(
         num_ranks=PartialState().num_processes,
     )
     packer = Packer(model, processor, encoder=encoder, share_prompts=False)
-    trainer = SFTTrainer(
-        model=model,
-        processing_class=processor,
-        args=_config(params, schedule, seed=seed, scratch=scratch),
-        train_dataset=Dataset.from_dict({"contexts": schedule.rows}),
-        data_collator=PackedCollator(contexts, packer),
-        callbacks=[StepReporter(on_step)],
-    )
-    add_policy_head(trainer.model)
-    # The loss is the mean over the trained tokens of a step, however they lie in rows and ranks.
-    trainer.model_accepts_loss_kwargs = True
-    trainer.train(resume_from_checkpoint=last_checkpoint(scratch))
+    with lora_layers(model, rank=params.lora_rank) as trained:
+        trainer = SFTTrainer(
+            model=trained,
+            processing_class=processor,
+            args=_config(params, schedule, seed=seed, scratch=scratch),
+            train_dataset=Dataset.from_dict({"contexts": schedule.rows}),
+            data_collator=PackedCollator(contexts, packer),
+            callbacks=[StepReporter(on_step)],
+        )
+        add_policy_head(trainer.model)
+        # The loss is the mean over the trained tokens of a step, in whatever rows they lie.
+        trainer.model_accepts_loss_kwargs = True
+        trainer.train(resume_from_checkpoint=last_checkpoint(scratch))
     model.requires_grad_(requires_grad=True)
     rows = [row for row in trainer.state.log_history if "loss" in row]
     return [{"step": float(row["step"]), "loss": float(row["loss"])} for row in rows]
@@ -122,7 +136,7 @@ def _config(params: TrainSftParams, schedule: Schedule, *, seed: int, scratch: P
         report_to=[],
         use_cpu=not torch.cuda.is_available(),
         bf16=False,
-        gradient_checkpointing=False,
+        gradient_checkpointing=params.gradient_checkpointing,
         disable_tqdm=True,
         max_length=None,
         remove_unused_columns=False,

@@ -116,7 +116,9 @@ def make_context(
     return context
 
 
-def alone_logprobs(model: Any, processor: Any, context: TokenContext) -> torch.Tensor:
+def alone_logprobs(
+    model: Any, processor: Any, context: TokenContext, *, has_gradient: bool = False
+) -> torch.Tensor:
     """Return the log-probability of each completion token from a forward pass of one row."""
     ids = torch.tensor([context.ids])
     inputs = {
@@ -126,7 +128,7 @@ def alone_logprobs(model: Any, processor: Any, context: TokenContext) -> torch.T
     }
     if context.images:
         inputs.update(processor.image_processor(images=context.images, return_tensors="pt"))
-    with torch.no_grad():
+    with torch.set_grad_enabled(has_gradient):
         logits = model(**inputs).logits[0, :-1].float()
     scores = logits.log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
     return scores[len(context.prompt_ids) - 1 :]

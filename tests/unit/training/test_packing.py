@@ -11,11 +11,12 @@ from torch.nn.functional import cross_entropy
 from agentic_vlm.agent.context import TokenContext
 from agentic_vlm.agent.render import Renderer
 from agentic_vlm.backends.encoder import PictureEncoder
+from agentic_vlm.backends.segments import Segment, flash_bounds
 from agentic_vlm.errors import ExactnessError
 from agentic_vlm.training.collate import IGNORED, ContextCollator
 from agentic_vlm.training.packing import PackedRow, Packer
 from agentic_vlm.training.policy_head import add_policy_head
-from agentic_vlm.training.segments import Segment, flash_bounds
+from agentic_vlm.training.row_seal import seal_row
 from tests.unit.training.conftest import (
     alone_logprobs,
     build_family,
@@ -109,6 +110,7 @@ def test_no_trajectory_sees_another_one(model: Any, processor: Any, renderer: Re
     other = ids.clone()
     other[0, int(first[0]) : int(first[1]) - 40] = 9
     changed = {**row.inputs, "input_ids": torch.where(ids == processor.image_token_id, ids, other)}
+    changed["row_seal"] = seal_row(changed)
     with torch.no_grad():
         before = model(**row.inputs, fused_lm_head=True).log_probs[0]
         after = model(**changed, fused_lm_head=True).log_probs[0]
@@ -162,6 +164,21 @@ def test_long_rows_are_scored_in_chunks_alike(
 
     pairs = zip(gradients(7), gradients(4096), strict=True)
     assert all(torch.allclose(one, two, rtol=1e-3, atol=1e-4) for one, two in pairs)
+
+
+def test_checkpointed_layers_give_the_same_gradients(processor: Any, renderer: Renderer) -> None:
+    def gradients(*, is_checkpointed: bool) -> list[torch.Tensor]:
+        model = build_family(processor, "qwen2_5_vl")
+        model.train()
+        if is_checkpointed:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        row = pack(model, processor, group_contexts(renderer), shares=True)
+        add_policy_head(model)
+        model(**row.inputs, fused_lm_head=True).log_probs.sum().backward()
+        return [parameter.grad for parameter in model.parameters()]
+
+    pairs = zip(gradients(is_checkpointed=True), gradients(is_checkpointed=False), strict=True)
+    assert all(torch.allclose(one, two, rtol=1e-4, atol=1e-5) for one, two in pairs)
 
 
 def test_a_picture_that_the_processor_cuts_otherwise_is_refused(

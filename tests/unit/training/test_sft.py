@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from agentic_vlm.agent.render import Renderer
+from agentic_vlm.errors import RecordError
 from agentic_vlm.params import TrainSftParams
 from agentic_vlm.training import sft
 from agentic_vlm.training.sft import train_sft
@@ -104,3 +105,27 @@ def test_many_short_rows_train_as_one_long_row_does(
         moved = (one[name] - start).abs().max()
         assert torch.allclose(one[name], many[name], atol=1e-2 * float(moved) + 1e-8), name
     assert not torch.equal(one["lm_head.weight"], before["lm_head.weight"])
+
+
+@pytest.mark.parametrize("changed", ["params", "seed", "data", "weights"])
+def test_a_folder_of_another_training_is_refused(
+    processor: Any, renderer: Renderer, tmp_path: Path, changed: str
+) -> None:
+    def train(*, is_other: bool) -> None:
+        model = build_model(
+            processor.tokenizer, seed=int(is_other and changed == "weights"), hidden=32, layers=2
+        )
+        contexts = list(mixed_contexts(renderer))
+        train_sft(
+            model,
+            processor,
+            contexts[:3] if is_other and changed == "data" else contexts,
+            _params(2 if is_other and changed == "params" else 1),
+            seed=int(is_other and changed == "seed"),
+            scratch=tmp_path,
+            on_step=lambda step: None,
+        )
+
+    train(is_other=False)
+    with pytest.raises(RecordError, match=f"begun with other {changed}"):
+        train(is_other=True)

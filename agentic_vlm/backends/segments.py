@@ -7,6 +7,7 @@ that one model can sample padded batches and train on packed rows.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -73,6 +74,13 @@ def _continuation_mask(length: int, prefix: int, *, device: torch.device) -> tor
     return own.tril(diagonal=prefix)[None, None]
 
 
+def unwrap_adapters(model: Any) -> Any:
+    """Return the Qwen-VL model inside a PeftModel, or the model itself."""
+    # PEFT leaves its `peft_config` on the model inside, so that this name tells nothing.
+    inside = getattr(model, "get_base_model", None)
+    return model if inside is None else inside()
+
+
 def use_segments(model: Any) -> None:
     """Let the language model of a Qwen-VL model attend in segments where a row names them.
 
@@ -108,3 +116,41 @@ def flash_bounds(segments: Sequence[Segment], *, device: torch.device) -> dict[s
         "max_length_q": longest,
         "max_length_k": longest,
     }
+
+
+def rope_positions(
+    ids: Sequence[int], grids: Sequence[Sequence[int]], *, pad_id: int, merge: int
+) -> torch.Tensor:
+    """Return [3, T] M-RoPE positions of a context, the same as the models' `get_rope_index`.
+
+    Args:
+        ids: the context, placeholders expanded.
+        grids: (t, h, w) of its pictures in order, in patches, unmerged.
+        pad_id: the placeholder.
+        merge: patches per side of a vision token.
+
+    Raises:
+        ValueError: there are more or fewer placeholder runs than grids, or one of wrong length.
+    """
+    is_pad = torch.tensor(ids) == pad_id
+    bounds = [0, *((is_pad[1:] != is_pad[:-1]).nonzero()[:, 0] + 1).tolist(), len(ids)]
+    parts = []
+    following = 0
+    rest = iter(grids)
+    for start, end in pairwise(bounds):
+        if not is_pad[start]:
+            text = torch.arange(following, following + end - start)
+            parts.append(text.expand(3, -1))
+            following += end - start
+            continue
+        time, height, width = next(rest, (0, 0, 0))
+        height, width = height // merge, width // merge
+        if time * height * width != end - start:
+            raise ValueError(f"{end - start} placeholders for a grid of {time}x{height}x{width}")
+        axes = torch.arange(time), torch.arange(height), torch.arange(width)
+        cells = torch.stack(torch.meshgrid(*axes, indexing="ij"))
+        parts.append(cells.reshape(3, -1) + following)
+        following += max(height, width)
+    if next(rest, None) is not None:
+        raise ValueError("there are more pictures than placeholder runs")
+    return torch.cat(parts, dim=1)
