@@ -1,5 +1,6 @@
 """train_rl: cold-start checkpoint + RL pool -> RL checkpoint, rollouts."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,17 +12,15 @@ from agentic_vlm.grading import open_judge
 from agentic_vlm.schema import CuratedSample, Rollout
 from agentic_vlm.stage import Stage, StageContext, StageReport
 from agentic_vlm.store import ImageStore, ImageWriter, Parts, read_records, write_records
+from agentic_vlm.training.alarms import Watch
 from agentic_vlm.training.checkpoint import read_card, save_checkpoint
 from agentic_vlm.training.curves import write_curve
+from agentic_vlm.training.metrics import step_metrics, tool_metrics
 from agentic_vlm.training.rl import train_rl
-from agentic_vlm.training.rollouts import (
-    LoopThread,
-    RewardedEpisode,
-    Roller,
-    make_record,
-    step_metrics,
-)
+from agentic_vlm.training.rollouts import LoopThread, RewardedEpisode, Roller, make_record
 from agentic_vlm.training.threads import use_threads
+
+logger = logging.getLogger(__name__)
 
 STAGE = Stage(
     name="train_rl",
@@ -40,6 +39,8 @@ _COLUMNS = (
     "tokens",
     "flat_groups",
     "left_out",
+    "cut",
+    "no_advantage",
 )
 
 
@@ -50,8 +51,9 @@ def run(context: StageContext) -> StageReport:
     start = context.read_from("models/sft")
     pool = read_records(context.read_from("data/pools") / "rl" / "records", CuratedSample)
     samples = {sample.sample_id: sample for sample in context.limited(pool)}
-    processor, model = load_processor(start), load_model(start)
-    recorder = _Recorder(context)
+    dtype = context.params.model.dtype
+    processor, model = load_processor(start), load_model(start, dtype=dtype)
+    recorder = _Recorder(context, samples)
     with (
         _open_roller(context, model, processor, samples) as (roller, policy),
         context.progress("steps", total=params.num_steps) as progress,
@@ -68,6 +70,7 @@ def run(context: StageContext) -> StageReport:
             on_weights=policy.sampler.encoder.clear,
             on_rollouts=recorder.record,
             on_step=progress.advance_to,
+            on_mismatch=recorder.watch,
         )
     card = save_checkpoint(
         context.write_to("models/rl"),
@@ -122,7 +125,8 @@ def _open_roller(
 class _Recorder:
     """Writes rollouts to scratch as they come and to data/rollouts in the end."""
 
-    def __init__(self, context: StageContext) -> None:
+    def __init__(self, context: StageContext, samples: Mapping[str, CuratedSample]) -> None:
+        self._families = {name: sample.family for name, sample in samples.items()}
         self._context = context
         self._parts = Parts(
             context.scratch / "rollouts",
@@ -130,6 +134,8 @@ class _Recorder:
             row_id=_row_id,
         )
         self._done = self._parts.finished_ids()
+        self._watch = Watch()
+        self._last: list[Rollout] = []
         folder = context.write_to("data/rollouts") / "images"
         self._images = ImageWriter(folder, spool=context.scratch / "images.spool")
 
@@ -145,6 +151,20 @@ class _Recorder:
             for rollout, advantage in zip(rollouts, advantages, strict=True)
         ]
         self._parts.append(row for row in rows if _row_id(row) not in self._done)
+        self._last = rows
+
+    def watch(self, step: int, mismatch: float | None) -> None:
+        """Look for alarms after the update of a step; warn or stop, as params say.
+
+        Raises:
+            TrainingAlarm: params say stop.
+        """
+        mode = self._context.params.train_rl.alarms
+        rows, self._last = self._last, []
+        for alarm in self._watch.observe(step, rows, mismatch=mismatch) if mode != "off" else []:
+            if mode == "stop":
+                raise alarm.error()
+            logger.warning("%s", alarm.error())
 
     def finish(self, checkpoint_id: str) -> StageReport:
         """Write records, pictures and curves."""
@@ -174,8 +194,41 @@ class _Recorder:
                 "num_rollouts": len(rows),
                 "first_steps": _mean(curve[:5]),
                 "last_steps": _mean(curve[-5:]),
+                "families": _by_family(_last_rows(rows), self._families),
+                "tools": _rounded(tool_metrics(_last_rows(rows))),
+                "alarms": _alarms(rows),
             },
         )
+
+
+def _alarms(rows: Sequence[Rollout]) -> list[str]:
+    """Return the alarms of the whole run, the same for one that was killed on the way."""
+    watch = Watch()
+    return [
+        f"step {alarm.step}, {alarm.name}: {alarm.what}"
+        for step in sorted({row.step for row in rows})
+        for alarm in watch.observe(step, [row for row in rows if row.step == step], mismatch=None)
+    ]
+
+
+def _last_rows(rows: Sequence[Rollout]) -> list[Rollout]:
+    """Return the rollouts of the last five steps."""
+    steps = set(sorted({row.step for row in rows})[-5:])
+    return [row for row in rows if row.step in steps]
+
+
+def _by_family(rows: Sequence[Rollout], names: Mapping[str, str]) -> dict[str, dict[str, float]]:
+    """Return the means of `_COLUMNS` by family of the sample."""
+    families: dict[str, list[Rollout]] = {}
+    for row in rows:
+        families.setdefault(names[row.trajectory.sample_id], []).append(row)
+    return {name: _mean(step_metrics(families[name])) for name in sorted(families)}
+
+
+def _rounded(figures: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    return {
+        name: {key: round(value, 6) for key, value in row.items()} for name, row in figures.items()
+    }
 
 
 def _row_id(row: Rollout) -> str:

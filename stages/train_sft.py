@@ -32,7 +32,8 @@ def run(context: StageContext) -> StageReport:
     store = ImageStore.open(
         context.read_from("data/raw") / "images", context.read_from("data/trajectories") / "images"
     )
-    processor, model = load_processor(base), load_model(base)
+    dtype = context.params.model.dtype
+    processor, model = load_processor(base), load_model(base, dtype=dtype)
     renderer = Renderer(processor.tokenizer, vision=context.params.vision)
     with context.timed("render"):
         rows = context.limited(trajectories)

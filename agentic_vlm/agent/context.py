@@ -3,13 +3,13 @@
 Token in, token out: what the policy sampled is appended as it came and never tokenised again.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from PIL import Image
 
+from agentic_vlm.backends.seal import Seal, SealedPicture, entry_digest, pixel_digest
 from agentic_vlm.errors import ExactnessError
 
 
@@ -48,6 +48,18 @@ class RenderedTokens:
     images: tuple[PlacedImage, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What one author wrote at one time: the prompt, a turn or an observation."""
+
+    end: int
+    """Tokens of the context after it."""
+    num_placed: int
+    """Pictures of the context after it."""
+    digest: str
+    """`entry_digest` when it was written."""
+
+
 @dataclass(slots=True)
 class TokenContext:
     """Everything that the policy has seen and written in one episode."""
@@ -68,6 +80,13 @@ class TokenContext:
     """[T] under the sampling policy; 0 where the environment wrote, NaN where unknown."""
     turn_spans: list[tuple[int, int]] = field(default_factory=list)
     """Start and end of each policy turn in `completion_ids`."""
+    entries: list[Entry] = field(default_factory=list)
+    """The prompt and every later entry, sealed when they were written."""
+
+    def __post_init__(self) -> None:
+        """Seal the prompt of a new context."""
+        if not self.entries:
+            self._seal_entry()
 
     @property
     def ids(self) -> list[int]:
@@ -91,6 +110,7 @@ class TokenContext:
         self.loss_mask.extend([True] * len(ids))
         self.logprobs.extend([float("nan")] * len(ids) if logprobs is None else logprobs)
         self.turn_spans.append((start, len(self.completion_ids)))
+        self._seal_entry()
 
     def append_environment(self, tokens: RenderedTokens) -> None:
         """Append what the environment wrote; none of it is trained."""
@@ -98,12 +118,43 @@ class TokenContext:
         self.loss_mask.extend([False] * len(tokens.ids))
         self.logprobs.extend([0.0] * len(tokens.ids))
         self.placed.extend(tokens.images)
+        self._seal_entry()
 
+    def seal(self) -> Seal:
+        """Return what must arrive wherever this context is carried."""
+        offset = len(self.prompt_ids)
+        runs = _pad_runs(self.ids, self.placeholders.pad)
+        return Seal(
+            self.episode_id,
+            tuple(self.ids),
+            tuple(offset + start for start, _ in self.turn_spans),
+            tuple(
+                SealedPicture(placed.digest, placed.turn, start, end)
+                for placed, (start, end) in zip(self.placed, runs, strict=False)
+            ),
+        )
 
-def pixel_digest(image: Image.Image) -> str:
-    """Return a digest of size and pixels, so that a swapped or changed picture is noticed."""
-    head = f"{image.mode} {image.width}x{image.height} ".encode()
-    return hashlib.sha256(head + image.tobytes()).hexdigest()
+    def written(self, number: int) -> str:
+        """Return the digest of an entry as it is now."""
+        before = self.entries[number - 1] if number else Entry(0, 0, "")
+        entry = self.entries[number]
+        return self._digest((before.end, entry.end), (before.num_placed, entry.num_placed))
+
+    def _seal_entry(self) -> None:
+        last = self.entries[-1] if self.entries else Entry(0, 0, "")
+        ends = self.num_tokens, len(self.placed)
+        digest = self._digest((last.end, ends[0]), (last.num_placed, ends[1]))
+        self.entries.append(Entry(*ends, digest))
+
+    def _digest(self, tokens: tuple[int, int], pictures: tuple[int, int]) -> str:
+        offset = len(self.prompt_ids)
+        start, end = tokens
+        # The prompt has no mask; nobody but the environment writes there.
+        mask = self.loss_mask[max(start - offset, 0) : max(end - offset, 0)]
+        placed = self.placed[slice(*pictures)]
+        return entry_digest(
+            self.ids[start:end], mask, [(one.digest, one.grid_thw) for one in placed]
+        )
 
 
 def check_exact(context: TokenContext) -> None:
@@ -124,6 +175,28 @@ def check_exact(context: TokenContext) -> None:
         index = min(len(runs), len(context.placed))
         raise _fault(
             context, index, f"{len(runs)} placeholder runs but {len(context.placed)} pictures"
+        )
+    _check_entries(context)
+
+
+def _check_entries(context: TokenContext) -> None:
+    """Check that every entry is still what was sealed, and that nothing was added after it."""
+    last = context.entries[-1]
+    if (last.end, last.num_placed) != (context.num_tokens, len(context.placed)):
+        what = f"{context.num_tokens} tokens where {last.end} were written"
+        raise _fault(context, None, what)
+    for number, entry in enumerate(context.entries):
+        if context.written(number) == entry.digest:
+            continue
+        start = context.entries[number - 1].num_placed if number else 0
+        has_pictures = entry.num_placed > start
+        raise _fault(
+            context,
+            start if has_pictures else None,
+            f"entry {number} of {len(context.entries)} is not the one that was written",
+            turn=sum(
+                begin + len(context.prompt_ids) < entry.end for begin, _ in context.turn_spans
+            ),
         )
 
 
@@ -157,12 +230,15 @@ def _pad_runs(ids: Sequence[int], pad: int) -> Iterator[tuple[int, int]]:
         yield start, len(ids)
 
 
-def _fault(context: TokenContext, index: int | None, what: str) -> ExactnessError:
-    where = f"episode {context.episode_id}"
+def _fault(
+    context: TokenContext, index: int | None, what: str, *, turn: int | None = None
+) -> ExactnessError:
+    if turn is None:
+        known = index is not None and index < len(context.placed)
+        turn = context.placed[index or 0].turn if known else len(context.turn_spans)
+    where = f"episode {context.episode_id}, turn {turn}"
     if index is not None:
-        known = index < len(context.placed)
-        turn = context.placed[index].turn if known else len(context.turn_spans)
-        where += f", turn {turn}, image {index + 1}"
+        where += f", image {index + 1}"
     return ExactnessError(
         where,
         what,

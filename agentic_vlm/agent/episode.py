@@ -134,6 +134,7 @@ class _Loop:
             prompt_ids=None if context is None else context.ids,
             images=list(self.state.images),
             assistant_prefix=prefill,
+            seal=None if context is None else context.seal(),
         )
         is_direct = self.task.mode is ProbeMode.DIRECT
         sampling = SamplingParams(

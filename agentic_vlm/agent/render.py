@@ -16,8 +16,8 @@ from agentic_vlm.agent.context import (
     PlaceholderIds,
     RenderedTokens,
     TokenContext,
-    pixel_digest,
 )
+from agentic_vlm.backends.seal import pixel_digest
 from agentic_vlm.errors import ExactnessError
 from agentic_vlm.tools.neutralise import IMAGE_MARK, neutralise_control
 from agentic_vlm.vision import grid_thw, num_vision_tokens

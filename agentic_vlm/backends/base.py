@@ -7,6 +7,7 @@ from typing import Protocol
 
 from PIL import Image
 
+from agentic_vlm.backends.seal import Seal
 from agentic_vlm.schema import Role
 
 
@@ -62,6 +63,8 @@ class Request:
     """Every picture of the context at original size, in the order of its placeholders."""
     assistant_prefix: str
     """What the turn begins with already, such as `<think>`; the completion continues it."""
+    seal: Seal | None = None
+    """What ids and pictures must be where they are sampled from; absent for text backends."""
 
 
 @dataclass(frozen=True, slots=True)

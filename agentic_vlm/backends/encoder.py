@@ -1,18 +1,28 @@
 """Encode each picture once: features by pixel digest, shared by all rows that show it."""
 
-import hashlib
+import weakref
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from PIL import Image
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from agentic_vlm.backends.seal import pixel_digest
 
-def image_digest(image: Image.Image) -> str:
-    """Return a digest of size, mode and pixels."""
-    head = f"{image.mode}{image.size}".encode()
-    return hashlib.sha256(head + image.tobytes()).hexdigest()
+
+class Placed(Protocol):
+    """A picture whose digest is known."""
+
+    @property
+    def image(self) -> Image.Image:
+        """The picture at original size."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Digest of size and pixels."""
+        ...
 
 
 class PictureEncoder:
@@ -24,6 +34,7 @@ class PictureEncoder:
         self._image_processor = image_processor
         self._max_pictures = max_pictures
         self._features: dict[str, tuple[torch.Tensor, list[torch.Tensor], torch.Tensor]] = {}
+        self._digests: dict[int, tuple[weakref.ref[Image.Image], str]] = {}
 
     def clear(self) -> None:
         """Forget everything; called whenever the weights change."""
@@ -33,7 +44,35 @@ class PictureEncoder:
         self, images: Sequence[Image.Image]
     ) -> tuple[BaseModelOutputWithPooling, torch.Tensor]:
         """Return encoder outputs for all images in order, and their grids [N, 3]."""
-        digests = [image_digest(image) for image in images]
+        return self._encode([self.digest(image) for image in images], images)
+
+    def grids(self, images: Sequence[Image.Image]) -> list[list[int]]:
+        """Return (t, h, w) of pictures in patches, unmerged."""
+        if not images:
+            return []
+        self.encode(images)
+        return [self._features[self.digest(image)][2].tolist() for image in images]
+
+    def encode_placed(
+        self, placed: Sequence[Placed]
+    ) -> tuple[BaseModelOutputWithPooling, torch.Tensor]:
+        """Return the same for pictures whose digests the caller has checked."""
+        return self._encode([one.digest for one in placed], [one.image for one in placed])
+
+    def digest(self, image: Image.Image) -> str:
+        """Return the digest of a picture object, computed once while it lives."""
+        known = self._digests.get(id(image))
+        if known is not None and known[0]() is image:
+            return known[1]
+        if len(self._digests) > 4 * self._max_pictures:
+            self._digests.clear()
+        digest = pixel_digest(image)
+        self._digests[id(image)] = (weakref.ref(image), digest)
+        return digest
+
+    def _encode(
+        self, digests: Sequence[str], images: Sequence[Image.Image]
+    ) -> tuple[BaseModelOutputWithPooling, torch.Tensor]:
         missing = {d: i for d, i in zip(digests, images, strict=True) if d not in self._features}
         if len(self._features) + len(missing) > self._max_pictures:
             self._features.clear()
@@ -42,9 +81,10 @@ class PictureEncoder:
         found = [self._features[digest] for digest in digests]
         pooled: Any = tuple(one for one, _, _ in found)
         output = BaseModelOutputWithPooling(pooler_output=pooled)
-        output["deepstack_features"] = [
-            list(level) for level in zip(*(deep for _, deep, _ in found), strict=True)
-        ]
+        if found and found[0][1]:
+            output["deepstack_features"] = [
+                list(level) for level in zip(*(deep for _, deep, _ in found), strict=True)
+            ]
         return output, torch.stack([grid for *_, grid in found])
 
     def _add(self, missing: dict[str, Image.Image]) -> None:
@@ -56,6 +96,8 @@ class PictureEncoder:
         out = self._model.model.get_image_features(
             features["pixel_values"].to(device), grids.to(device), return_dict=True
         )
+        # Qwen3-VL feeds features of several depths to the language model, Qwen2.5-VL of one.
+        levels = getattr(out, "deepstack_features", None) or []
         for index, digest in enumerate(missing):
-            deep = [level[index] for level in out.deepstack_features]
+            deep = [level[index] for level in levels]
             self._features[digest] = (out.pooler_output[index], deep, grids[index])

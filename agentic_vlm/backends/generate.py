@@ -1,8 +1,9 @@
-"""Batched sampling from a Qwen-VL model with a generator per row.
+"""Batched sampling from a Qwen-VL model with random numbers of its own for every row.
 
 Hugging Face `generate` draws all rows from one generator, so a row's text would depend on who
 shares its batch; here each row draws from its own seed, and noise of the batch enters through
-rounding alone.
+rounding alone. Contexts are read without padding and prompts that rows share are read once; keys
+and values are written in place.
 """
 
 from collections.abc import Sequence
@@ -11,10 +12,20 @@ from typing import Any
 
 import torch
 from PIL import Image
-from transformers import DynamicCache
 
 from agentic_vlm.backends.base import FinishReason
 from agentic_vlm.backends.encoder import PictureEncoder
+from agentic_vlm.backends.prefill import Part, Prefilled, prefill
+from agentic_vlm.backends.seal import Seal
+from agentic_vlm.backends.segments import (
+    rope_positions,
+    takes_flash_attention,
+    unwrap_adapters,
+    use_segments,
+)
+
+_DEAD_SHARE = 8
+"""Finished rows leave the batch once they are one in so many: leaving copies keys and values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +43,8 @@ class Row:
     """Ids that end the row: end of turn, and stop strings that are one token."""
     stop_texts: tuple[str, ...]
     """Stop strings of several tokens, looked for in the decoded tail."""
+    seal: Seal | None = None
+    """What ids and pictures must be; absent where nobody rendered them."""
 
 
 @dataclass(slots=True)
@@ -47,12 +60,16 @@ class Sampler:
     """Continues many rows at once."""
 
     def __init__(self, model: Any, processor: Any, *, banned_ids: Sequence[int]) -> None:
-        """Remember the model; `banned_ids` are never sampled."""
-        self._model = model
+        """Remember the model, a PeftModel too; `banned_ids` are never sampled."""
+        self._model = unwrap_adapters(model)
         self._tokenizer = processor.tokenizer
         self._banned = torch.tensor(sorted(banned_ids))
-        self._image_token_id = processor.image_token_id
-        self.encoder = PictureEncoder(model, processor.image_processor, max_pictures=4096)
+        self._image_token_id: int = processor.image_token_id
+        self._merge_size: int = model.config.vision_config.spatial_merge_size
+        self._header = self._tokenizer.encode("<|im_start|>assistant\n", add_special_tokens=False)
+        use_segments(self._model)
+        self._is_flash = takes_flash_attention(self._model)
+        self.encoder = PictureEncoder(self._model, processor.image_processor, max_pictures=4096)
 
     @torch.inference_mode()
     def continue_rows(self, rows: Sequence[Row]) -> list[Continuation]:
@@ -65,115 +82,114 @@ class Sampler:
             self._model.train(was_training)
 
     def _continue(self, rows: Sequence[Row]) -> list[Continuation]:
-        device = next(self._model.parameters()).device
-        hidden, cache, attention, next_position = self._prefill_once(rows, device)
-        generators = [torch.Generator().manual_seed(row.seed) for row in rows]
+        hidden, room, is_seen, next_position = self._read(rows)
+        draws = torch.stack([_draws(row, max(one.max_tokens for one in rows)) for row in rows])
+        draws = draws.to(hidden.device)
         outs = [Continuation([], [], FinishReason.LENGTH) for _ in rows]
-        live = list(range(len(rows)))
-        while True:
-            logits = self._model.lm_head(hidden).float().cpu()
-            tokens = self._sample(
-                logits,
-                [rows[i] for i in live],
-                [generators[i] for i in live],
-                [outs[i] for i in live],
-            )
-            kept = [at for at, i in enumerate(live) if not self._is_finished(rows[i], outs[i])]
-            if not kept:
+        held = list(range(len(rows)))
+        live = set(held)
+        for step in range(draws.shape[1]):
+            scales = [rows[number].temperature for number in held]
+            tokens, logprobs = self._sample(self._model.lm_head(hidden), scales, draws[held, step])
+            for number, token, logprob in zip(
+                held, tokens.tolist(), logprobs.tolist(), strict=True
+            ):
+                if number in live:
+                    outs[number].ids.append(token)
+                    outs[number].logprobs.append(logprob)
+                    if self._is_finished(rows[number], outs[number]):
+                        live.remove(number)
+            if not live:
                 return outs
-            if len(kept) < len(live):
-                chosen = torch.tensor(kept, device=device)
-                cache.batch_select_indices(chosen)
-                attention, next_position = attention[chosen], next_position[chosen]
-                tokens = tokens[kept]
-                live = [live[at] for at in kept]
-            attention = torch.cat([attention, attention.new_ones(len(live), 1)], dim=1)
+            if (len(held) - len(live)) * _DEAD_SHARE > len(held):
+                kept = [at for at, number in enumerate(held) if number in live]
+                chosen = torch.tensor(kept, device=hidden.device)
+                room.keep_rows(chosen)
+                is_seen, next_position = is_seen[chosen], next_position[chosen]
+                tokens = tokens[chosen]
+                held = [held[at] for at in kept]
+            is_seen = torch.cat([is_seen, is_seen.new_ones(len(held), 1)], dim=1)
             out = self._model.model(
-                input_ids=tokens[:, None].to(device),
-                attention_mask=attention,
+                input_ids=tokens[:, None],
+                attention_mask=is_seen if self._is_flash else is_seen[:, None, None],
                 position_ids=next_position[None, :, None].expand(3, -1, 1),
-                past_key_values=cache,
+                past_key_values=room,
                 use_cache=True,
             )
+            room.length += 1
             hidden = out.last_hidden_state[:, -1]
             next_position = next_position + 1
+        raise AssertionError("the longest row has ended with its last draw")
 
-    def _prefill_once(
-        self, rows: Sequence[Row], device: torch.device
-    ) -> tuple[torch.Tensor, DynamicCache, torch.Tensor, torch.Tensor]:
-        """Compute each distinct context once: the members of a group begin with the same one."""
-        first: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
-        distinct: list[Row] = []
-        place = []
+    def _read(self, rows: Sequence[Row]) -> Prefilled:
+        """Read all contexts; a beginning that rows share is read once, equal contexts too."""
         for row in rows:
-            # The same picture object is the same picture; equal copies are merely not shared.
-            key = (tuple(row.ids), tuple(id(image) for image in row.images))
-            if key not in first:
-                first[key] = len(distinct)
-                distinct.append(row)
-            place.append(first[key])
-        hidden, cache, attention, next_position = self._prefill(distinct, device)
-        if len(distinct) == len(rows):
-            return hidden, cache, attention, next_position
-        chosen = torch.tensor(place, device=device)
-        cache.batch_select_indices(chosen)
-        return hidden[chosen], cache, attention[chosen], next_position[chosen]
-
-    def _prefill(
-        self, rows: Sequence[Row], device: torch.device
-    ) -> tuple[torch.Tensor, DynamicCache, torch.Tensor, torch.Tensor]:
-        length = max(len(row.ids) for row in rows)
-        pad = self._tokenizer.pad_token_id
-        ids = torch.tensor(
-            [[pad] * (length - len(row.ids)) + row.ids for row in rows], device=device
-        )
-        attention = torch.tensor(
-            [[0] * (length - len(row.ids)) + [1] * len(row.ids) for row in rows], device=device
-        )
-        kinds = (ids == self._image_token_id).int()
+            self.check(row.ids, row.images, row.seal)
         images = [image for row in rows for image in row.images]
-        encoded: dict[str, Any] = {}
-        grids = None
         if images:
-            features, grids = self.encoder.encode(images)
-            encoded["mm_encoder_outputs"] = {"image": features}
-        positions, deltas = self._model.model.get_rope_index(
-            ids, mm_token_type_ids=kinds, image_grid_thw=grids, attention_mask=attention
-        )
-        cache = DynamicCache(config=self._model.config.text_config)
-        out = self._model.model(
-            input_ids=ids,
-            attention_mask=attention,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            **encoded,
-        )
-        next_position = attention.sum(dim=1) + deltas[:, 0]
-        return out.last_hidden_state[:, -1], cache, attention, next_position
+            self.encoder.encode(images)
+        plan = _Plan()
+        shared = [0 if self._is_flash else self._num_shared(row) for row in rows]
+        lasts = [plan.add(row, length, self) for row, length in zip(rows, shared, strict=True)]
+        encoded = self.encoder.encode(plan.images)[0] if plan.images else None
+        longest = max(row.max_tokens for row in rows)
+        room = min(longest, 128)
+        return prefill(self._model, plan.parts, lasts, encoded=encoded, room=room)
+
+    def check(self, ids: Sequence[int], images: Sequence[Image.Image], seal: Seal | None) -> None:
+        """Check that a row is what the episode rendered.
+
+        Raises:
+            ExactnessError: a token or a picture is not the one that was rendered.
+        """
+        if seal is not None:
+            seal.check_ids(ids, hop="sampler")
+            digests = [self.encoder.digest(image) for image in images]
+            seal.check_pictures(digests, hop="sampler")
+
+    def _num_shared(self, row: Row) -> int:
+        """Return the length of the prompt, which the rows of a group share in every turn.
+
+        Data is neutralised, so that the first assistant header is that of the first turn.
+        """
+        size = len(self._header)
+        for end in range(size, len(row.ids) + 1):
+            if row.ids[end - 1] == self._header[-1] and row.ids[end - size : end] == self._header:
+                return end
+        return 0
+
+    def positions(self, row: Row) -> torch.Tensor:
+        """Return [3, T] M-RoPE positions of a row."""
+        grids = self.encoder.grids(row.images)
+        return rope_positions(row.ids, grids, pad_id=self._image_token_id, merge=self._merge_size)
+
+    def num_pictures(self, ids: Sequence[int]) -> int:
+        """Return how many placeholder runs the ids hold."""
+        pad = self._image_token_id
+        pairs = zip([None, *ids[:-1]], ids, strict=True)
+        return sum(token == pad and before != pad for before, token in pairs)
 
     def _sample(
-        self,
-        logits: torch.Tensor,
-        rows: Sequence[Row],
-        generators: Sequence[torch.Generator],
-        outs: Sequence[Continuation],
-    ) -> torch.Tensor:
-        scales = torch.tensor([row.temperature or 1.0 for row in rows])
-        logits = logits / scales[:, None]
+        self, logits: torch.Tensor, temperatures: Sequence[float], draws: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return a token per row and its log-probability under the whole vocabulary.
+
+        The distribution function is inverted: one random number per token, whatever the size of
+        the vocabulary, so that a row's numbers are drawn at once.
+        """
+        scales = torch.tensor([one or 1.0 for one in temperatures], device=logits.device)
+        logits = logits.float() / scales[:, None]
         logprobs = logits.log_softmax(dim=-1)
-        scores = logits.index_fill(1, self._banned, float("-inf"))
-        for at, row in enumerate(rows):
-            if row.temperature > 0:
-                # Gumbel noise and argmax sample exactly, one generator per row.
-                uniform = torch.rand(scores.shape[1], generator=generators[at], dtype=torch.float64)
-                scores[at] -= torch.log(-torch.log(uniform.clamp_min(1e-300))).float()
+        scores = logits.index_fill(1, self._banned.to(logits.device), float("-inf"))
         tokens = scores.argmax(dim=-1)
-        chosen = logprobs.gather(1, tokens[:, None])[:, 0].tolist()
-        for out, token, logprob in zip(outs, tokens.tolist(), chosen, strict=True):
-            out.ids.append(token)
-            out.logprobs.append(logprob)
-        return tokens
+        if any(temperatures):
+            mass = scores.double().softmax(dim=-1).cumsum(dim=-1)
+            # The product of the largest draw and the whole mass may round up to the whole mass.
+            goal = (draws * mass[:, -1]).minimum(mass[:, -1] * (1 - 1e-12))
+            sampled = torch.searchsorted(mass, goal[:, None], right=True)[:, 0]
+            is_sampled = torch.tensor([one > 0 for one in temperatures], device=logits.device)
+            tokens = torch.where(is_sampled, sampled, tokens)
+        return tokens, logprobs.gather(1, tokens[:, None])[:, 0]
 
     def _is_finished(self, row: Row, out: Continuation) -> bool:
         if out.ids[-1] in row.stop_ids or self._has_stop_text(row, out):
@@ -186,3 +202,48 @@ class Sampler:
             return False
         tail = self._tokenizer.decode(out.ids[-24:])
         return any(stop in tail for stop in row.stop_texts)
+
+
+def _draws(row: Row, length: int) -> torch.Tensor:
+    """Return [length] uniform numbers of a row; the first ones do not depend on the length."""
+    generator = torch.Generator().manual_seed(row.seed)
+    draws = torch.zeros(length, dtype=torch.float64)
+    draws[: row.max_tokens] = torch.rand(row.max_tokens, generator=generator, dtype=torch.float64)
+    return draws
+
+
+class _Plan:
+    """Packed parts of a batch, each distinct beginning and context once."""
+
+    def __init__(self) -> None:
+        self.parts: list[Part] = []
+        self.images: list[Image.Image] = []
+        self._known: dict[tuple[Any, ...], int] = {}
+
+    def add(self, row: Row, num_shared: int, sampler: Sampler) -> int:
+        """Add a row, its first `num_shared` tokens apart; return the number of its last part."""
+        # The same picture object is the same picture; equal copies are merely not shared.
+        pictures = tuple(id(image) for image in row.images)
+        whole = (tuple(row.ids), pictures)
+        if whole in self._known:
+            return self._known[whole]
+        positions = sampler.positions(row)
+        num_shown = sampler.num_pictures(row.ids[:num_shared])
+        start = (tuple(row.ids[:num_shared]), pictures[:num_shown])
+        prefix = self._known.get(start)
+        if prefix is None and num_shared:
+            prefix = self._append(
+                Part(row.ids[:num_shared], positions[:, :num_shared], None),
+                row.images[:num_shown],
+                start,
+            )
+        if num_shared == len(row.ids) and prefix is not None:
+            return prefix
+        own = Part(row.ids[num_shared:], positions[:, num_shared:], prefix)
+        return self._append(own, row.images[num_shown:], whole)
+
+    def _append(self, part: Part, images: Sequence[Image.Image], key: tuple[Any, ...]) -> int:
+        self._known[key] = len(self.parts)
+        self.parts.append(part)
+        self.images.extend(images)
+        return self._known[key]

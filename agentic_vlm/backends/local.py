@@ -48,8 +48,8 @@ def load_processor(folder: Path) -> Any:
     return processor
 
 
-def load_model(folder: Path, *, dtype: torch.dtype = torch.float32) -> Any:
-    """Return the model of a checkpoint folder."""
+def load_model(folder: Path, *, dtype: torch.dtype | str = torch.float32) -> Any:
+    """Return the model of a checkpoint folder; `dtype` may be a name, such as bfloat16."""
     return AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype)
 
 
@@ -105,6 +105,8 @@ class InProcessPolicy:
         """Wait for a batch and return the row's completion."""
         if request.prompt_ids is None:
             raise ValueError("an in-process policy needs token ids: give the episode a renderer")
+        # Before the row joins a batch, so that a broken episode fails alone.
+        self.sampler.check(request.prompt_ids, request.images, request.seal)
         future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, params, future))
         self._flush_if_ready()
@@ -163,6 +165,7 @@ class InProcessPolicy:
             seed=params.seed,
             stop_ids=frozenset(single),
             stop_texts=tuple(texts),
+            seal=request.seal,
         )
 
     def _completion(self, out: Continuation) -> Completion:

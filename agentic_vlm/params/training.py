@@ -40,6 +40,11 @@ class TrainSftParams(Section):
     """Peak learning rate of AdamW, cosine. Paper: 1e-5; pocket: a model of 2 M parameters."""
     batch_size: PositiveInt = 32
     """Trajectories per step. Paper: 128."""
+    batch_tokens: PositiveInt | None = None
+    """Most tokens per step instead of `batch_size`. Absent: trajectories count, as in the paper."""
+    row_tokens: PositiveInt = 4096
+    """Most tokens of a packed row, that is of one forward pass. Bounds memory; changes sums by
+    rounding only. Ours, measured on two cores."""
     num_steps: PositiveInt = 150
     """Optimiser steps. Paper: 3 epochs."""
     warmup_share: Share = 0.1
@@ -48,6 +53,10 @@ class TrainSftParams(Section):
     """Weight decay. Release: 0."""
     freeze_vision: bool = True
     """Keep vision tower and projector fixed. Release: both frozen."""
+    lora_rank: PositiveInt | None = None
+    """Rank of LoRA updates of the language model; absent trains all of it. Paper: none."""
+    gradient_checkpointing: bool = False
+    """Compute activations of a layer again in the backward pass. Saves memory, costs a third."""
     max_tokens: PositiveInt = 1152
     """Longest trajectory, tokens; longer ones are an error, never cut. Release: 32768."""
     save_every: PositiveInt = 50
@@ -71,10 +80,14 @@ class TrainRlParams(Section):
     """Optimiser updates per step. Release: 8."""
     learning_rate: PositiveFloat = 1e-4
     """Constant learning rate of AdamW. Paper: 1e-6; pocket: a model of 2 M parameters."""
+    lora_rank: PositiveInt | None = None
+    """Rank of LoRA updates of the language model; absent trains everything. Paper: none."""
     loss: Literal["dapo", "grpo", "dr_grpo"] = "dapo"
     """How token losses are averaged. Release: token mean, `dapo` in TRL."""
     scale_rewards: Literal["group", "none"] = "group"
     """Divide advantages by the spread of the group (GRPO), or not (Dr. GRPO, arXiv 2503.20783)."""
+    gradient_checkpointing: bool = False
+    """Compute activations of a layer again in the backward pass. Saves memory, costs a third."""
     clip_low: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     """Lower clip of the probability ratio. Paper, section 4.1: 0.2."""
     clip_high: PositiveFloat = 0.3
@@ -95,6 +108,19 @@ class TrainRlParams(Section):
     """Weight of the reward for few calls. Off; paper: none."""
     tool_bonus: Annotated[float, Field(ge=0.0)] = 0.0
     """Bonus for a right answer with a tool. Off; DeepEyes v1: 1.2."""
+    soft_limit_tokens: PositiveInt | None = None
+    """Tokens of the policy from which the reward falls, down to 1 less at `hard_limit_tokens`. Off;
+    DAPO (arXiv 2503.14476, section 3.4): 16384; paper: none."""
+    hard_limit_tokens: PositiveInt | None = None
+    """Tokens from which the whole penalty holds. DAPO: 20480."""
+    dynamic_rounds: Annotated[int, Field(ge=0)] = 0
+    """How often a step samples other prompts in place of groups whose rewards are equal. Off;
+    DAPO, section 3.2: until no group is flat; paper: none."""
+    keep_rollouts: bool = False
+    """Write the rollouts of a step to scratch before the update, so that a killed update does not
+    sample them again. For engines whose sampling is not deterministic; ours repeats it exactly."""
+    alarms: Literal["off", "warn", "stop"] = "warn"
+    """What an alarm does: interaction collapse, placeholder hacking, runaway, mismatch. Ours."""
     save_every: PositiveInt = 10
     """Steps between resumable checkpoints."""
 
@@ -102,6 +128,13 @@ class TrainRlParams(Section):
     def _groups_can_fill(self) -> Self:
         if self.min_group > self.group_size:
             raise ValueError(f"min_group {self.min_group} exceeds group_size {self.group_size}")
+        if (self.soft_limit_tokens is None) != (self.hard_limit_tokens is None):
+            raise ValueError("soft_limit_tokens and hard_limit_tokens go together")
+        if (self.hard_limit_tokens or 1) <= (self.soft_limit_tokens or 0):
+            raise ValueError(
+                f"hard_limit_tokens {self.hard_limit_tokens} is not above soft_limit_tokens "
+                f"{self.soft_limit_tokens}"
+            )
         if self.prompts_per_step % self.num_minibatches:
             raise ValueError(
                 f"prompts_per_step {self.prompts_per_step} is no multiple of num_minibatches "

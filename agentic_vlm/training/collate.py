@@ -7,6 +7,7 @@ import torch
 
 from agentic_vlm.agent.context import TokenContext, check_exact
 from agentic_vlm.backends.encoder import PictureEncoder
+from agentic_vlm.training.packing import Packer
 
 IGNORED = -100
 """Label of tokens that are not trained, as in torch's cross entropy."""
@@ -20,8 +21,26 @@ class RowNumber(Protocol):
         ...
 
 
+class PackedCollator:
+    """Turns a row of the schedule into a packed row; nothing is ever tokenised again."""
+
+    def __init__(self, contexts: Sequence[TokenContext], packer: Packer) -> None:
+        """Keep the contexts, which the schedule numbers, and what packs them."""
+        self._contexts = contexts
+        self._packer = packer
+
+    def __call__(self, rows: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, Any]:
+        """Return the packed row; several schedule rows become one.
+
+        Raises:
+            ExactnessError: ids and pictures of a context disagree.
+        """
+        numbers = [number for row in rows for number in row["contexts"]]
+        return self._packer.pack([self._contexts[number] for number in numbers]).inputs
+
+
 class ContextCollator:
-    """Turns numbers of contexts into a right-padded batch; nothing is ever tokenised again."""
+    """Turns numbers of contexts into a right-padded batch; the plain form that packing equals."""
 
     def __init__(
         self,

@@ -2,9 +2,12 @@
 
 import asyncio
 import logging
+import random
+import shutil
 import threading
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from PIL import Image
@@ -28,6 +31,8 @@ from agentic_vlm.schema import (
     content_id,
 )
 from agentic_vlm.tools.toolbox import Toolkit
+from agentic_vlm.training.episode_files import read_episodes, write_episodes
+from agentic_vlm.training.resume import text_digest
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +112,12 @@ class Roller:
         self._samples, self._pictures = samples, pictures
         self._params, self._grading, self._seed = params, grading, seed
         self._decoded: dict[str, Image.Image] = {}
+        self.kept: Path | None = None
+        """Where finished rollouts wait for their update; absent where they are not kept."""
+
+    def digest(self) -> str:
+        """Return a digest of the samples that episodes are run on."""
+        return text_digest(self._samples[name].model_dump_json() for name in sorted(self._samples))
 
     def roll(self, sample_ids: Sequence[str], *, step: int) -> list[RewardedEpisode]:
         """Run one episode per entry; entries of one sample are a group, numbered in order."""
@@ -116,15 +127,7 @@ class Roller:
             number = seen.get(sample_id, 0)
             seen[sample_id] = number + 1
             tasks.append(self._task(sample_id, attempt=step * self._params.group_size + number))
-        episodes = self.loop.run(
-            run_batch(
-                tasks,
-                policy=self.policy,
-                kit=self.kit,
-                renderer=self.renderer,
-                temperature=self._params.temperature,
-            )
-        )
+        episodes = self._episodes(tasks, step)
         return self.loop.run(self._reward_all(tasks, episodes, step))
 
     async def _reward_all(
@@ -136,6 +139,34 @@ class Roller:
                 for task, episode in zip(tasks, episodes, strict=True)
             )
         )
+
+    def other_samples(self, taken: Collection[str], *, step: int, number: int) -> list[str]:
+        """Return samples that a step has not used, in an order that the step fixes."""
+        order = random.Random(f"{self._seed} {step}")
+        rest = sorted(set(self._samples) - set(taken))
+        return order.sample(rest, min(number, len(rest)))
+
+    def _episodes(self, tasks: Sequence[EpisodeTask], step: int) -> list[Episode]:
+        """Run the tasks, or read their episodes where a killed update left them."""
+        names = text_digest(f"{task.sample_id} {task.attempt}" for task in tasks)
+        folder = None if self.kept is None else self.kept / f"{step}-{names}"
+        if folder is not None and folder.exists():
+            return read_episodes(folder, placeholders=self.renderer.placeholders)
+        episodes = self.loop.run(
+            run_batch(
+                tasks,
+                policy=self.policy,
+                kit=self.kit,
+                renderer=self.renderer,
+                temperature=self._params.temperature,
+            )
+        )
+        if folder is not None and all(episode.context is not None for episode in episodes):
+            for old in folder.parent.glob("*-*"):
+                if old.name.split("-")[0] != str(step):
+                    shutil.rmtree(old)
+            write_episodes(folder, episodes)
+        return episodes
 
     def _task(self, sample_id: str, *, attempt: int) -> EpisodeTask:
         sample = self._samples[sample_id]
@@ -185,8 +216,18 @@ class Roller:
             num_search_calls=sum(call.tool in _SEARCHES for call in calls),
             weights=self._params,
         )
+        if parts.total is not None:
+            total = parts.total - self._length_penalty(trajectory.num_tokens)
+            parts = parts._replace(total=total)
         episode = Episode(graded, episode.context, episode.pictures, episode.timings)
         return RewardedEpisode(episode, sample, group_id, parts)
+
+    def _length_penalty(self, num_tokens: int) -> float:
+        """Return what a long rollout loses, 0 to 1. Source: DAPO, arXiv 2503.14476, equation 13."""
+        soft, hard = self._params.soft_limit_tokens, self._params.hard_limit_tokens
+        if soft is None or hard is None:
+            return 0.0
+        return min(max((num_tokens - soft) / (hard - soft), 0.0), 1.0)
 
 
 def leave_out_small_groups(
@@ -199,6 +240,42 @@ def leave_out_small_groups(
     return [
         rollout.reward if counts[rollout.group_id] >= min_group else None for rollout in rollouts
     ]
+
+
+def flat_groups(rollouts: Sequence[RewardedEpisode]) -> list[str]:
+    """Return the samples whose rollouts all have one reward, or none: they teach nothing."""
+    rewards: dict[str, set[float | None]] = {}
+    for rollout in rollouts:
+        known = rewards.setdefault(rollout.sample.sample_id, set())
+        if rollout.reward is not None:
+            known.add(rollout.reward)
+    return [sample_id for sample_id, values in rewards.items() if len(values) < 2]
+
+
+def roll_lively(
+    roller: Roller, sample_ids: Sequence[str], *, step: int, rounds: int
+) -> list[RewardedEpisode]:
+    """Roll a step and, up to `rounds` times, other prompts in place of its flat groups.
+
+    Source: dynamic sampling, DAPO, arXiv 2503.14476, section 3.2. Bounded: what is still flat in
+    the end stays, and is left out of the loss.
+    """
+    rollouts = roller.roll(sample_ids, step=step)
+    taken = set(sample_ids)
+    for _ in range(rounds):
+        flat = flat_groups(rollouts)
+        fresh = roller.other_samples(taken, step=step, number=len(flat))
+        if not fresh:
+            break
+        taken.update(fresh)
+        size = sum(rollout.sample.sample_id == flat[0] for rollout in rollouts)
+        found = roller.roll([name for name in fresh for _ in range(size)], step=step)
+        dull = set(flat_groups(found))
+        lively = [name for name in fresh if name not in dull]
+        for old, new in zip(flat, lively, strict=False):
+            group = iter(one for one in found if one.sample.sample_id == new)
+            rollouts = [next(group) if one.sample.sample_id == old else one for one in rollouts]
+    return rollouts
 
 
 def make_record(rollout: RewardedEpisode, *, step: int, advantage: float | None) -> Rollout:
@@ -226,32 +303,3 @@ def make_record(rollout: RewardedEpisode, *, step: int, advantage: float | None)
 def is_correct(rollout: RewardedEpisode) -> bool:
     """Tell whether the answer was right."""
     return rollout.episode.trajectory.verdict is Verdict.CORRECT
-
-
-def step_metrics(rows: Sequence[Rollout]) -> list[dict[str, float]]:
-    """Return one mapping of means per step, for the curves."""
-    steps: dict[int, list[Rollout]] = {}
-    for row in rows:
-        steps.setdefault(row.step, []).append(row)
-    return [{"step": float(step), **_step_means(steps[step])} for step in sorted(steps)]
-
-
-def _step_means(rows: Sequence[Rollout]) -> dict[str, float]:
-    rewarded = [row for row in rows if row.reward is not None]
-    groups: dict[str, set[float]] = {}
-    for row in rewarded:
-        groups.setdefault(row.group_id, set()).add(row.reward or 0.0)
-    return {
-        "reward": _mean([row.reward or 0.0 for row in rewarded]),
-        "accuracy": _mean([row.reward_accuracy or 0.0 for row in rewarded]),
-        "format": _mean([row.reward_format for row in rewarded]),
-        "calls": _mean([float(row.trajectory.num_calls) for row in rows]),
-        "failed_calls": _mean([float(row.trajectory.num_failed_calls) for row in rows]),
-        "tokens": _mean([float(row.trajectory.num_tokens) for row in rows]),
-        "flat_groups": _mean([float(len(values) == 1) for values in groups.values()]),
-        "left_out": 1.0 - len(rewarded) / len(rows),
-    }
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else 0.0

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from datasets import Dataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
 from trl import SFTConfig, SFTTrainer
@@ -13,8 +14,12 @@ from trl import SFTConfig, SFTTrainer
 from agentic_vlm.agent.context import TokenContext
 from agentic_vlm.backends.encoder import PictureEncoder
 from agentic_vlm.params import TrainSftParams
-from agentic_vlm.training.collate import ContextCollator
-from agentic_vlm.training.resume import last_checkpoint
+from agentic_vlm.training.collate import PackedCollator
+from agentic_vlm.training.lora import lora_layers
+from agentic_vlm.training.packing import Packer
+from agentic_vlm.training.policy_head import add_policy_head
+from agentic_vlm.training.resume import claim_scratch, last_checkpoint, model_digest, text_digest
+from agentic_vlm.training.schedule import Schedule, plan_schedule
 
 logger = logging.getLogger(__name__)
 
@@ -64,30 +69,58 @@ def train_sft(
         seed: order of the rows.
         scratch: folder of resumable checkpoints.
         on_step: called after every step.
+
+    Raises:
+        RecordError: the scratch folder holds a training on other data, params or weights.
     """
+    claim_scratch(
+        scratch,
+        {
+            "params": params.model_dump_json(),
+            "seed": str(seed),
+            "data": text_digest(entry.digest for one in contexts for entry in one.entries),
+            "weights": model_digest(model),
+        },
+    )
     set_seed(seed)
     encoder = None
     if params.freeze_vision:
         freeze_vision(model)
         encoder = PictureEncoder(model, processor.image_processor, max_pictures=20_000)
-    trainer = SFTTrainer(
-        model=model,
-        processing_class=processor,
-        args=_config(params, seed=seed, scratch=scratch),
-        train_dataset=Dataset.from_dict({"context": list(range(len(contexts)))}),
-        data_collator=ContextCollator(contexts, processor, encoder=encoder),
-        callbacks=[StepReporter(on_step)],
+    schedule = plan_schedule(
+        [context.num_tokens for context in contexts],
+        num_steps=params.num_steps,
+        batch_size=params.batch_size,
+        batch_tokens=params.batch_tokens,
+        row_tokens=params.row_tokens,
+        seed=seed,
+        num_ranks=PartialState().num_processes,
     )
-    trainer.train(resume_from_checkpoint=last_checkpoint(scratch))
+    packer = Packer(model, processor, encoder=encoder, share_prompts=False)
+    with lora_layers(model, rank=params.lora_rank) as trained:
+        trainer = SFTTrainer(
+            model=trained,
+            processing_class=processor,
+            args=_config(params, schedule, seed=seed, scratch=scratch),
+            train_dataset=Dataset.from_dict({"contexts": schedule.rows}),
+            data_collator=PackedCollator(contexts, packer),
+            callbacks=[StepReporter(on_step)],
+        )
+        add_policy_head(trainer.model)
+        # The loss is the mean over the trained tokens of a step, in whatever rows they lie.
+        trainer.model_accepts_loss_kwargs = True
+        trainer.train(resume_from_checkpoint=last_checkpoint(scratch))
     model.requires_grad_(requires_grad=True)
     rows = [row for row in trainer.state.log_history if "loss" in row]
     return [{"step": float(row["step"]), "loss": float(row["loss"])} for row in rows]
 
 
-def _config(params: TrainSftParams, *, seed: int, scratch: Path) -> SFTConfig:
+def _config(params: TrainSftParams, schedule: Schedule, *, seed: int, scratch: Path) -> SFTConfig:
     return SFTConfig(
         output_dir=str(scratch),
-        per_device_train_batch_size=params.batch_size,
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=schedule.rows_per_step // PartialState().num_processes,
+        train_sampling_strategy="sequential",
         max_steps=params.num_steps,
         learning_rate=params.learning_rate,
         lr_scheduler_type="cosine",
@@ -103,7 +136,7 @@ def _config(params: TrainSftParams, *, seed: int, scratch: Path) -> SFTConfig:
         report_to=[],
         use_cpu=not torch.cuda.is_available(),
         bf16=False,
-        gradient_checkpointing=False,
+        gradient_checkpointing=params.gradient_checkpointing,
         disable_tqdm=True,
         max_length=None,
         remove_unused_columns=False,

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -125,6 +125,7 @@ def test_a_log_probability_too_many_is_noticed(renderer: Renderer) -> None:
         check_exact(observed(renderer))
 
 
+@settings(deadline=None)  # A busy machine is no fault.
 @given(st.text(alphabet=st.sampled_from(list("<|>im_end/abc ")) | st.characters(codec="utf-8")))
 def test_no_text_becomes_a_control_token(renderer: Renderer, text: str) -> None:
     plain = renderer.render_prompt("", "Q", [])
@@ -136,6 +137,7 @@ def test_no_text_becomes_a_control_token(renderer: Renderer, text: str) -> None:
     ]
 
 
+@settings(deadline=None)  # A busy machine is no fault.
 @given(st.text(alphabet=st.characters(codec="utf-8")))
 def test_a_policy_text_survives_encoding_and_decoding(renderer: Renderer, text: str) -> None:
     if "<|" not in text:

@@ -85,13 +85,15 @@ def test_logprobs_are_those_of_one_forward_pass(
         assert out.logprobs == pytest.approx(_forward(model, processor, row, out), abs=1e-4)
 
 
-def _forward(model: Any, processor: Any, row: Row, out: Continuation) -> list[float]:
+def _forward(
+    model: Any, processor: Any, row: Row, out: Continuation, *, temperature: float = 1.0
+) -> list[float]:
     ids = torch.tensor([row.ids + out.ids])
     inputs = {"input_ids": ids, "mm_token_type_ids": (ids == processor.image_token_id).int()}
     if row.images:
         inputs.update(processor.image_processor(images=row.images, return_tensors="pt"))
     with torch.no_grad():
-        scores = model(**inputs).logits[0, :-1].float().log_softmax(-1)
+        scores = (model(**inputs).logits[0, :-1].float() / temperature).log_softmax(-1)
     chosen = scores.gather(1, ids[0, 1:, None])[:, 0]
     found: list[float] = chosen[len(row.ids) - 1 :].tolist()
     return found
@@ -153,3 +155,49 @@ def test_a_saved_checkpoint_loads_with_its_image_processor(
     assert loaded.image_processor.size["shortest_edge"] == _VISION.min_pixels
     again = load_model(tmp_path).state_dict()
     assert all(torch.equal(value, again[name]) for name, value in model.state_dict().items())
+
+
+def test_a_batch_with_shared_prompts_and_little_room_continues_as_rows_alone(
+    model: Any, processor: Any, rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Second turns of one group: equal prompts, other continuations, more tokens than room."""
+    monkeypatch.setattr("agentic_vlm.backends.prefill._GROWTH", 2)
+    header = processor.tokenizer.encode("<|im_start|>assistant\n", add_special_tokens=False)
+    turns = [
+        Row(
+            ids=rows[0].ids + list(range(40, 43 + 5 * number)) + header,
+            images=rows[0].images,
+            temperature=0.9,
+            max_tokens=130 + number,
+            seed=number,
+            stop_ids=frozenset(),
+            stop_texts=(),
+        )
+        for number in range(3)
+    ]
+    together = _sampler(model, processor).continue_rows(turns)
+    alone = [_sampler(model, processor).continue_rows([row])[0] for row in turns]
+    assert [len(out.ids) for out in together] == [130, 131, 132]
+    assert [out.ids[:40] for out in together] == [out.ids[:40] for out in alone]
+    for row, out in zip(turns, together, strict=True):
+        scaled = _forward(model, processor, row, out, temperature=0.9)
+        assert out.logprobs == pytest.approx(scaled, abs=1e-4)
+
+
+def test_samples_follow_the_distribution(model: Any, processor: Any) -> None:
+    logits = torch.tensor([[0.0, 1.0, 2.0, 3.0]]).expand(4000, 4)
+    sampler = Sampler(model, processor, banned_ids=[3])
+    draws = torch.rand(4000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    tokens, logprobs = sampler._sample(logits, [1.0] * 4000, draws)
+    shares = tokens.bincount(minlength=4) / 4000
+    expected = torch.tensor([0.0, 1.0, 2.0]).softmax(0)
+    assert shares[3] == 0
+    assert shares[:3].tolist() == pytest.approx(expected.tolist(), abs=0.03)
+    assert logprobs[tokens == 2][0] == pytest.approx(float(logits[0].log_softmax(0)[2]))
+
+
+def test_the_largest_draw_takes_a_token_that_may_be_sampled(model: Any, processor: Any) -> None:
+    sampler = Sampler(model, processor, banned_ids=[0, 3])
+    logits = torch.zeros(2, 4)
+    tokens, _ = sampler._sample(logits, [1.0, 1.0], torch.tensor([0.0, 1.0 - 2**-53]).double())
+    assert tokens.tolist() == [1, 2]

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from agentic_vlm.agent.context import TokenContext
 from agentic_vlm.agent.render import Renderer
@@ -30,6 +31,61 @@ def processor() -> Any:
 @pytest.fixture
 def model(processor: Any) -> Any:
     return build_model(processor.tokenizer, seed=0, hidden=32, layers=2)
+
+
+FAMILIES = ("qwen3_vl", "qwen2_5_vl")
+
+
+def build_family(processor: Any, family: str, *, seed: int = 0) -> Any:
+    """Return an untrained model of two narrow layers of either family."""
+    if family == "qwen3_vl":
+        return build_model(processor.tokenizer, seed=seed, hidden=32, layers=2)
+    torch.manual_seed(seed)
+    ids = processor.tokenizer.convert_tokens_to_ids
+    config = Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": len(processor.tokenizer),
+            "hidden_size": 64,
+            "intermediate_size": 96,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 4096,
+            "bos_token_id": None,
+            "eos_token_id": ids("<|im_end|>"),
+            "pad_token_id": ids("<|endoftext|>"),
+            "initializer_range": 0.1,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 1e4,
+                "mrope_section": [2, 3, 3],
+            },
+        },
+        vision_config={
+            "depth": 2,
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_heads": 2,
+            "patch_size": 14,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+            "window_size": 56,
+            "out_hidden_size": 64,
+            "fullatt_block_indexes": [1],
+            "initializer_range": 0.1,
+        },
+        image_token_id=processor.image_token_id,
+        video_token_id=ids("<|video_pad|>"),
+        vision_start_token_id=ids("<|vision_start|>"),
+        vision_end_token_id=ids("<|vision_end|>"),
+        tie_word_embeddings=False,
+    )
+    return Qwen2_5_VLForConditionalGeneration(config)
+
+
+@pytest.fixture(params=FAMILIES)
+def family_model(request: pytest.FixtureRequest, processor: Any) -> Any:
+    return build_family(processor, request.param)
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +116,9 @@ def make_context(
     return context
 
 
-def alone_logprobs(model: Any, processor: Any, context: TokenContext) -> torch.Tensor:
+def alone_logprobs(
+    model: Any, processor: Any, context: TokenContext, *, has_gradient: bool = False
+) -> torch.Tensor:
     """Return the log-probability of each completion token from a forward pass of one row."""
     ids = torch.tensor([context.ids])
     inputs = {
@@ -70,7 +128,7 @@ def alone_logprobs(model: Any, processor: Any, context: TokenContext) -> torch.T
     }
     if context.images:
         inputs.update(processor.image_processor(images=context.images, return_tensors="pt"))
-    with torch.no_grad():
+    with torch.set_grad_enabled(has_gradient):
         logits = model(**inputs).logits[0, :-1].float()
     scores = logits.log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
     return scores[len(context.prompt_ids) - 1 :]

@@ -1,31 +1,43 @@
 """RL on TRL: the contract that `_generate` stands on, and what a failure of ours does."""
 
+import dataclasses
+import inspect
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
+import trl
 from PIL import Image
+from transformers import TrainerCallback
+from trl import GRPOTrainer, SFTTrainer
 
 from agentic_vlm.agent.render import Renderer
 from agentic_vlm.backends.base import Request
 from agentic_vlm.backends.scripted import ScriptedPolicy
-from agentic_vlm.errors import BackendUnavailable
+from agentic_vlm.errors import BackendUnavailable, ExactnessError, SandboxUnavailable
 from agentic_vlm.params import AgentParams, GradingParams, SearchParams, TrainRlParams, VisionParams
 from agentic_vlm.sandbox.base import CellResult, CellStatus
-from agentic_vlm.sandbox.fake import FakeSandbox
+from agentic_vlm.sandbox.fake import FakeSandbox, FakeSession
 from agentic_vlm.schema import AnswerType, CuratedSample, ImageRef
 from agentic_vlm.search.fake import FakeSearch
 from agentic_vlm.tools.toolbox import Toolkit
 from agentic_vlm.training import rl as rl_module
-from agentic_vlm.training.rl import AgentGRPOTrainer, train_rl, trim_padding
+from agentic_vlm.training.rl import AgentGRPOTrainer, train_rl
 from agentic_vlm.training.rollouts import LoopThread, RewardedEpisode, Roller
+from agentic_vlm.world.base_model import build_model
 from tests.unit.training.conftest import alone_logprobs, picture
 
 _CODE = "Look.</think><code>\n```python\nimage_1\n```\n</code>"
 _PARAMS = TrainRlParams(
     num_steps=1, prompts_per_step=2, group_size=4, learning_rate=1e-3, save_every=1
+)
+
+
+_SHOWN = CellResult(
+    CellStatus.OK, "", "", "", "", (picture(99).resize((56, 56)),), 0, 0, 0.0, 0.0, False
 )
 
 
@@ -67,15 +79,18 @@ def loop() -> Iterator[LoopThread]:
     thread.close()
 
 
-def _roller(renderer: Renderer, loop: LoopThread, *, write: Any = _write) -> Roller:
-    shown = CellResult(
-        CellStatus.OK, "", "", "", "", (picture(99).resize((56, 56)),), 0, 0, 0.0, 0.0, False
-    )
+def make_roller(
+    renderer: Renderer,
+    loop: LoopThread,
+    *,
+    write: Any = _write,
+    params: TrainRlParams = _PARAMS,
+) -> Roller:
     kit = Toolkit(
         agent=AgentParams(max_infrastructure_retries=0),
         vision=VisionParams(),
         search=SearchParams(),
-        sandbox=FakeSandbox({"image_1": shown}),
+        sandbox=FakeSandbox({"image_1": _SHOWN}),
         provider=FakeSearch(),
     )
     samples = [_sample(1, has_picture=True), _sample(2, has_picture=False)]
@@ -86,7 +101,7 @@ def _roller(renderer: Renderer, loop: LoopThread, *, write: Any = _write) -> Rol
         loop=loop,
         samples={sample.sample_id: sample for sample in samples},
         pictures=_Pictures(),
-        params=_PARAMS,
+        params=params,
         grading=GradingParams(),
         seed=0,
     )
@@ -132,10 +147,6 @@ def test_trl_scores_episodes_with_0_to_3_pictures_as_single_forward_passes_do(
                     full,
                     mask,
                     out["completion_ids"].size(1),
-                    pixel_values=out["pixel_values"],
-                    image_grid_thw=out["image_grid_thw"],
-                    num_images=out["num_images"],
-                    mm_token_type_ids=out["mm_token_type_ids"],
                 )
             for at, rollout in enumerate(self.rollouts):
                 context = rollout.episode.context
@@ -151,7 +162,7 @@ def test_trl_scores_episodes_with_0_to_3_pictures_as_single_forward_passes_do(
             return out
 
     monkeypatch.setattr(rl_module, "AgentGRPOTrainer", Probed)
-    seen = _train(model, processor, _roller(renderer, loop), tmp_path)
+    seen = _train(model, processor, make_roller(renderer, loop), tmp_path)
     num_pictures = {len(rollout.episode.context.images) for rollout in seen[0][1]}  # type: ignore[union-attr]
     assert len(checked) == 8
     assert len(num_pictures) > 2
@@ -161,7 +172,9 @@ def test_trl_scores_episodes_with_0_to_3_pictures_as_single_forward_passes_do(
 def test_right_answers_get_positive_and_wrong_ones_negative_advantages(
     model: Any, processor: Any, renderer: Renderer, loop: LoopThread, tmp_path: Path
 ) -> None:
-    ((step, rollouts, advantages),) = _train(model, processor, _roller(renderer, loop), tmp_path)
+    ((step, rollouts, advantages),) = _train(
+        model, processor, make_roller(renderer, loop), tmp_path
+    )
     assert step == 0
     for group in {rollout.group_id for rollout in rollouts}:
         pairs = [
@@ -186,7 +199,7 @@ def test_an_outage_leaves_a_rollout_out_of_its_group(
         return _write(request)
 
     ((_, rollouts, advantages),) = _train(
-        model, processor, _roller(renderer, loop, write=write), tmp_path
+        model, processor, make_roller(renderer, loop, write=write), tmp_path
     )
     lost = [at for at, rollout in enumerate(rollouts) if rollout.reward is None]
     assert len(lost) == 1
@@ -199,19 +212,154 @@ def test_an_outage_leaves_a_rollout_out_of_its_group(
     assert sum(value or 0.0 for value in group) == pytest.approx(0.0, abs=1e-4)
 
 
-def test_trimming_drops_only_columns_that_are_padding_in_every_row() -> None:
-    inputs = {
-        "prompt_ids": torch.tensor([[0, 0, 5], [0, 6, 7]]),
-        "prompt_mask": torch.tensor([[0, 0, 1], [0, 1, 1]]),
-        "completion_ids": torch.tensor([[8, 0, 0, 0], [9, 9, 0, 0]]),
-        "completion_mask": torch.tensor([[1, 0, 0, 0], [1, 1, 0, 0]]),
-        "tool_mask": torch.tensor([[1, 1, 1, 1], [0, 1, 1, 1]]),
-        "mm_token_type_ids": torch.tensor([[0, 0, 1, 0, 0, 0, 0], [0, 1, 1, 0, 1, 0, 0]]),
-        "advantages": torch.tensor([1.0, -1.0]),
-    }
-    trimmed = trim_padding(inputs)
-    assert trimmed["prompt_ids"].tolist() == [[0, 5], [6, 7]]
-    assert trimmed["completion_ids"].tolist() == [[8, 0], [9, 9]]
-    assert trimmed["tool_mask"].tolist() == [[1, 1], [0, 1]]
-    assert trimmed["mm_token_type_ids"].tolist() == [[0, 1, 0, 0], [1, 1, 0, 1]]
-    assert trimmed["advantages"].tolist() == [1.0, -1.0]
+class _Update(NamedTuple):
+    rollouts: Sequence[RewardedEpisode]
+    advantages: Sequence[float | None]
+    gradients: dict[str, torch.Tensor]
+    twin: Any
+    """A model with the weights before the update."""
+
+
+def _one_update(
+    processor: Any, roller: Roller, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> _Update:
+    """Run one step and return the gradient that the optimiser got."""
+    model = build_model(processor.tokenizer, seed=0, hidden=32, layers=2)
+    gradients: dict[str, torch.Tensor] = {}
+
+    class Keep(TrainerCallback):
+        def on_pre_optimizer_step(self, *args: Any, **options: Any) -> None:
+            gradients.update({name: p.grad.clone() for name, p in model.named_parameters()})
+
+    monkeypatch.setattr(rl_module, "StepReporter", lambda on_step: Keep())
+    ((_, rollouts, advantages),) = _train(model, processor, roller, scratch)
+    twin = build_model(processor.tokenizer, seed=0, hidden=32, layers=2)
+    return _Update(rollouts, advantages, gradients, twin)
+
+
+def _check_gradient(processor: Any, update: _Update, advantages: Sequence[float]) -> None:
+    """Compare with a plain token-mean loss, one forward pass per rollout, clipped to norm 1."""
+    loss, num_tokens = torch.zeros(()), 0
+    for rollout, advantage in zip(update.rollouts, advantages, strict=True):
+        context = rollout.episode.context
+        assert context is not None
+        if advantage:
+            trained = torch.tensor(context.loss_mask)
+            scores = alone_logprobs(update.twin, processor, context, has_gradient=True)
+            loss = loss - advantage * scores[trained].sum()
+            num_tokens += int(trained.sum())
+    (loss / num_tokens).backward()
+    norm = torch.stack([p.grad.norm() for p in update.twin.parameters()]).norm()
+    clip = min(1.0, 1.0 / float(norm))
+    for name, parameter in update.twin.named_parameters():
+        expected = clip * parameter.grad
+        scale = float(expected.abs().max())
+        assert torch.allclose(update.gradients[name], expected, atol=1e-3 * scale + 1e-9), name
+
+
+def test_the_update_is_that_of_the_policy_gradient_over_all_rollouts(
+    processor: Any,
+    renderer: Renderer,
+    loop: LoopThread,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Packed rows without flat groups give the gradient of a plain loss over every rollout."""
+    update = _one_update(processor, make_roller(renderer, loop), tmp_path, monkeypatch)
+    _check_gradient(processor, update, [value or 0.0 for value in update.advantages])
+
+
+def test_under_outages_the_update_is_that_on_the_unaffected_rollouts(
+    processor: Any,
+    renderer: Renderer,
+    loop: LoopThread,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """15 % of the episodes lose their sandbox or their search; nothing of them is trained on."""
+    params = _PARAMS.model_copy(update={"group_size": 10})
+    hit: list[str] = []
+
+    class Flaky(FakeSandbox):
+        async def open(self, images: Sequence[Image.Image], *, seed: int) -> FakeSession:
+            if seed % 100 < 15:
+                hit.append("sandbox")
+                raise SandboxUnavailable("sandbox", "is gone", "start it")
+            return await super().open(images, seed=seed)
+
+    def write(request: Request) -> str:
+        # Some episodes search instead, and one search in seven fails.
+        if request.turn == 0 and int(request.episode_id, 16) % 7 == 1:
+            return '<think>Ask.</think><tool_call>{"name": "image_search"}</tool_call>'
+        return _write(request)
+
+    roller = make_roller(renderer, loop, write=write, params=params)
+    roller.kit = dataclasses.replace(
+        roller.kit, sandbox=Flaky({"image_1": _SHOWN}), provider=FakeSearch(num_outages=2)
+    )
+    monkeypatch.setattr(sys.modules[__name__], "_PARAMS", params)
+    update = _one_update(processor, roller, tmp_path, monkeypatch)
+    lost = [rollout for rollout in update.rollouts if rollout.reward is None]
+    assert hit
+    assert 2 <= len(lost) <= 8
+    expected = []
+    for rollout in update.rollouts:
+        rest = torch.tensor(
+            [
+                other.reward
+                for other in update.rollouts
+                if other.group_id == rollout.group_id and other.reward is not None
+            ]
+        )
+        spread = float(rest.std()) + 1e-4
+        gain = None if rollout.reward is None else (rollout.reward - float(rest.mean())) / spread
+        expected.append(gain)
+    found = [pytest.approx(value, abs=1e-3) for value in update.advantages if value is not None]
+    assert [value for value in expected if value is not None] == found
+    _check_gradient(processor, update, [value or 0.0 for value in expected])
+
+
+def test_a_token_changed_in_the_buffer_is_refused(
+    model: Any,
+    processor: Any,
+    renderer: Renderer,
+    loop: LoopThread,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Swapping(AgentGRPOTrainer):
+        def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+            out = super()._generate_and_score_completions(inputs)
+            out["completion_ids"][1, 0] += 1
+            return out
+
+    monkeypatch.setattr(rl_module, "AgentGRPOTrainer", Swapping)
+    with pytest.raises(ExactnessError, match="turn 0: buffer"):
+        _train(model, processor, make_roller(renderer, loop), tmp_path)
+
+
+def test_the_private_parts_of_trl_that_we_stand_on_are_as_they_were() -> None:
+    """TRL is pinned; whoever moves the pin reads this list first."""
+    assert trl.__version__ == "1.16.0"
+    scores = inspect.signature(GRPOTrainer._get_per_token_logps_and_entropies)
+    assert list(scores.parameters)[:6] == [
+        "self",
+        "model",
+        "input_ids",
+        "attention_mask",
+        "logits_to_keep",
+        "batch_size",
+    ]
+    assert list(inspect.signature(GRPOTrainer._compute_loss).parameters) == [
+        "self",
+        "model",
+        "inputs",
+    ]
+    assert list(inspect.signature(GRPOTrainer._generate).parameters) == ["self", "prompts"]
+    step = inspect.getsource(GRPOTrainer._prepare_inputs)
+    for name in ("_buffered_inputs", "steps_per_generation", "num_iterations", "self._step"):
+        assert name in step
+    sft = inspect.getsource(SFTTrainer.compute_loss)
+    assert "model(**inputs, fused_lm_head=True)" in sft
+    for name in ("log_probs", "label_mask", "entropy", "is_top1"):
+        assert f"outputs.{name}" in sft

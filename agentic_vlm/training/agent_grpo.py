@@ -1,0 +1,209 @@
+"""GRPO on TRL with our own episodes, scored from packed rows.
+
+Private methods of `GRPOTrainer` are overridden: `_generate` runs episodes, `_prepare_inputs` keeps
+groups together, and scores come from packed rows without padding. Sampler, grouping, advantages,
+loss, optimiser and checkpoints stay TRL's, which is pinned; a contract test compares the scores.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from trl import GRPOTrainer
+from trl.trainer.utils import split_tensor_dict
+
+from agentic_vlm.agent.context import TokenContext
+from agentic_vlm.backends.seal import Seal
+from agentic_vlm.backends.segments import takes_flash_attention, unwrap_adapters
+from agentic_vlm.params import TrainRlParams
+from agentic_vlm.training.buffer import check_buffer, check_masks, check_split, rollout_context
+from agentic_vlm.training.packing import PackedRow, Packer
+from agentic_vlm.training.policy_head import add_policy_head
+from agentic_vlm.training.rollouts import (
+    RewardedEpisode,
+    Roller,
+    is_correct,
+    leave_out_small_groups,
+    roll_lively,
+)
+
+OnRollouts = Callable[[int, Sequence[RewardedEpisode], Sequence[float | None]], None]
+"""Takes the step, its rollouts and their advantages."""
+
+
+class AgentGRPOTrainer(GRPOTrainer):
+    """GRPO whose completions are episodes of the loop."""
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        *,
+        roller: Roller,
+        rl: TrainRlParams,
+        on_weights: Callable[[], None],
+        on_rollouts: OnRollouts,
+        **options: Any,
+    ) -> None:
+        """Build TRL's trainer and keep ours.
+
+        Args:
+            model: the policy in training.
+            processor: its processor.
+            roller: samples the episodes of a step.
+            rl: method and minimum group.
+            on_weights: called before sampling, whenever the weights may have changed.
+            on_rollouts: takes the rollouts of each step with their advantages.
+            **options: for GRPOTrainer.
+        """
+        self._roller, self._rl = roller, rl
+        self._on_weights, self._on_rollouts = on_weights, on_rollouts
+        self._rows: Sequence[dict[str, Any]] = ()
+        self.rollouts: list[RewardedEpisode] = []
+        self._contexts: list[TokenContext] = []
+        self._seals: list[Seal] = []
+        self._scored: dict[str, Any] | None = None
+        self._gap = (0.0, 0)
+        self._processor = processor
+        super().__init__(model, reward_funcs=self._rewards, processing_class=processor, **options)
+        for scored in (self.model, self.ref_model):
+            if scored is not None:
+                add_policy_head(scored, temperature=self.temperature)
+        shares = not takes_flash_attention(unwrap_adapters(self.model))
+        self._packer = Packer(self.model, processor, encoder=None, share_prompts=shares)
+
+    def _rewards(self, prompts: Any, completions: Any, **columns: Any) -> list[float | None]:
+        return leave_out_small_groups(self.rollouts, min_group=self._rl.min_group)
+
+    def _generate(self, prompts: Any) -> tuple[Any, ...]:
+        """Run one episode per prompt instead of one completion."""
+        self._on_weights()
+        ids = [row["sample_id"] for row in self._rows]
+        self.rollouts = roll_lively(
+            self._roller, ids, step=self.state.global_step, rounds=self._rl.dynamic_rounds
+        )
+        self._contexts = [rollout_context(rollout) for rollout in self.rollouts]
+        self._seals = [context.seal() for context in self._contexts]
+        contexts = self._contexts
+        completions = [
+            [{"role": "assistant", "content": rollout.episode.trajectory.answer or ""}]
+            for rollout in self.rollouts
+        ]
+        # An episode that failed before its first token still needs one; its mask is off.
+        pad = self._processor.tokenizer.pad_token_id
+        # TRL gets no pictures: the update takes them from the contexts, one pass at a time.
+        return (
+            [context.prompt_ids for context in contexts],
+            [context.completion_ids or [pad] for context in contexts],
+            [[int(on) for on in context.loss_mask] or [0] for context in contexts],
+            completions,
+            [[0.0 if x != x else x for x in context.logprobs] or [0.0] for context in contexts],
+            {},
+            None,
+            [[] for _ in contexts],
+        )
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        """Score as TRL does, then leave out what teaches nothing, and report."""
+        self._rows = inputs
+        out: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        out["rollout"] = torch.arange(len(self.rollouts), device=out["advantages"].device)
+        if self._rl.method == "rejection":
+            # The control: imitate right rollouts. With ratio 1 the gradient is that of SFT on them.
+            right = [float(is_correct(rollout)) for rollout in self.rollouts]
+            out["advantages"] = torch.tensor(right, device=out["advantages"].device)
+        mask = out["completion_mask"] * out.get("tool_mask", 1)
+        live = (out["advantages"] != 0).to(mask.dtype)[:, None]
+        # Flat groups must not dilute the token mean.
+        num_live = self.accelerator.gather((mask * live).sum()).sum()
+        out["num_items_in_batch"] = num_live.clamp_min(1)
+        advantages = [
+            None if rollout.reward is None else float(value)
+            for rollout, value in zip(self.rollouts, out["advantages"].tolist(), strict=True)
+        ]
+        self._on_rollouts(self.state.global_step, self.rollouts, advantages)
+        return out
+
+    def _measure_gap(
+        self, scores: torch.Tensor, row: PackedRow, contexts: Sequence[TokenContext]
+    ) -> None:
+        """Add up how far trainer and sampler differ on the tokens of a pass."""
+        if self._step % (self.args.steps_per_generation * self.num_iterations) == 0:
+            self._gap = (0.0, 0)
+        if self.state.global_step % self._rl.num_minibatches:
+            # After the first update of a step the policy is no longer the one that sampled.
+            return
+        pairs = zip(row.owners.tolist(), row.places.tolist(), strict=True)
+        sampled = torch.tensor([contexts[owner].logprobs[place] for owner, place in pairs])
+        gaps = (scores.detach().float().cpu() - sampled).abs()
+        gaps = gaps[~gaps.isnan()]
+        self._gap = (self._gap[0] + float(gaps.sum()), self._gap[1] + len(gaps))
+
+    @property
+    def mismatch(self) -> float | None:
+        """Mean gap of log-probabilities of sampler and trainer in the last step, nats per token."""
+        total, number = self._gap
+        return total / number if number else None
+
+    def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
+        """Sample once per step and hand out its rollouts in order, whole groups together.
+
+        TRL shuffles rollouts here; members of a group share a prompt and stay in one pass.
+        """
+        if not self.model.training:
+            return dict(super()._prepare_inputs(generation_batch))
+        num_passes = self.args.steps_per_generation
+        if self._step % (num_passes * self.num_iterations) == 0 or self._buffered_inputs is None:
+            batch = self._generate_and_score_completions(generation_batch)
+            self._buffered_inputs = split_tensor_dict(batch, num_passes)
+            check_split(self._buffered_inputs, num_rollouts=len(self.rollouts))
+        return dict(self._buffered_inputs[self._step % num_passes])
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        """Compute TRL's loss, with scores from packed rows."""
+        self._scored = inputs
+        try:
+            return torch.as_tensor(super()._compute_loss(model, inputs))
+        finally:
+            self._scored = None
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        **_unused: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor, None]:
+        """Return log-probabilities and entropies [rollouts, tokens] of what the policy wrote.
+
+        Zero elsewhere, where TRL's masks are zero too. A rollout without advantage has no gradient
+        and is not computed, unless a term besides the policy loss needs it.
+        """
+        numbers = list(range(len(input_ids)))
+        wanted = numbers
+        if self._scored is not None:
+            numbers = self._scored["rollout"].tolist()
+            if self.beta == 0.0:
+                live = self._scored["advantages"] != 0
+                wanted = live.nonzero()[:, 0].tolist() or [0]
+        contexts = [self._contexts[number] for number in numbers]
+        seals = [self._seals[number] for number in numbers]
+        check_buffer(input_ids, attention_mask, contexts, seals)
+        if self._scored is not None:
+            check_masks(self._scored, contexts)
+        logps = torch.zeros(len(numbers), logits_to_keep, device=input_ids.device)
+        entropies = torch.zeros_like(logps)
+        size = batch_size or len(wanted)
+        for at in range(0, len(wanted), size):
+            some = torch.tensor(wanted[at : at + size])
+            row = self._packer.pack([contexts[number] for number in some.tolist()])
+            inputs = {name: self._prepare_input(value) for name, value in row.inputs.items()}
+            out = model(**inputs, fused_lm_head=True)
+            where = (some[row.owners].to(logps.device), row.places.to(logps.device))
+            logps = logps.index_put(where, out.log_probs[0])
+            if self._scored is not None:
+                self._measure_gap(out.log_probs[0], row, [contexts[at] for at in some.tolist()])
+            entropies = entropies.index_put(where, out.entropy[0])
+        return logps, entropies, None
