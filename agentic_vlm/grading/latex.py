@@ -40,8 +40,8 @@ _UNIT_NAMES = (
 )
 _UNIT = "|".join(sorted(_UNIT_NAMES.split(), key=len, reverse=True))
 _UNITS = re.compile(
-    rf"(?<=[0-9}})])\s*(?:\\[,;: ]|~)*\s*(?P<unit>(?:\\(?:text|mathrm|textrm)\s*\{{[^{{}}]*\}}"
-    rf"|(?<=[\s,])(?:{_UNIT}))(?:\s*\^\s*\{{?[23]\}}?)?|\^\s*\{{?\\circ\}}?)\s*\.?\s*$"
+    rf"(?:\\[,;: ]|[~\s])*(?P<unit>(?:\\(?:text|mathrm|textrm)\s*\{{[^{{}}]*\}}"
+    rf"|(?<=[0-9}})i\s][\s,])(?:{_UNIT}))(?:\s*\^\s*\{{?[23]\}}?)?|\^\s*\{{?\\circ\}}?)\s*\.?\s*$"
 )
 _CURRENCY = re.compile(r"^\s*(?:\\?\$|\u20ac|\u00a3)\s*(?=[-+]?[0-9.])")
 _ANGLE_FUNCTION = re.compile(r"\\(?:sin|cos|tan|cot)")
@@ -91,7 +91,7 @@ def split_unit(text: str) -> tuple[str, str]:
         return text[currency.end() :].strip(), "currency"
     found = _UNITS.search(text)
     # The degrees of sin 30 degrees belong to the angle.
-    if found is None or _ANGLE_FUNCTION.search(text):
+    if found is None or not found.start() or _ANGLE_FUNCTION.search(text):
         return text, ""
     unit = re.sub(r"\\(?:text|mathrm|textrm)|[{}\s]", "", found["unit"])
     unit = "degree" if "circ" in unit or unit.startswith("degree") else unit

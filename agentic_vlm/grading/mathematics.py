@@ -56,6 +56,8 @@ def _grade_one(answer: str, wanted: str, clock: Clock) -> Finding:
         return grade_text(given, Reference(expected), clock.params)
     given, unit = split_unit(_with_currency(given, answer))
     expected, wanted_unit = split_unit(_with_currency(expected, wanted))
+    if (unit == "degree") != (wanted_unit == "degree") and "\\pi" in spell_out(given + expected):
+        return doubt("degrees and radians")
     finding = _compare(given, expected, clock)
     if unit and wanted_unit and unit != wanted_unit and finding.verdict.value == "correct":
         return doubt(f"unit {unit}, not {wanted_unit}")
@@ -109,7 +111,7 @@ def _signs(given: str, expected: str, clock: Clock) -> Finding | None:
     if not any(sides):
         return None
     if not all(sides):
-        is_list = len(split_top_level(expected if sides[0] else given)) > 1
+        is_list = len(_kind_of(expected if sides[0] else given)[1]) > 1
         return doubt("two signs and a list") if is_list else decide(False, "one of two signs only")
     bare = [spell_out(text).replace(_PLUS_MINUS, " ") for text in (given, expected)]
     return _compare(bare[0], bare[1], clock)

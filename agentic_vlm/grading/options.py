@@ -13,7 +13,9 @@ from agentic_vlm.schema import Verdict
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 # Longer answers reason about the options; a reader must say which one they end with.
 _MAX_OPTION_WORDS = 30
-_OPTION = re.compile(r"\s*[(\[]?\s*(?:option\s+|choice\s+)?([A-Za-z])\s*[)\].:]?\s*", re.IGNORECASE)
+_OPTION = re.compile(
+    r"\s*[(\[]?\s*(?:options?\s+|choices?\s+)?([A-Za-z])\s*[)\].:]?\s*", re.IGNORECASE
+)
 _LEADING_OPTION = re.compile(
     r"\s*(?:\(([A-Z])\)|\[([A-Z])\]|([A-Z])[).:]|([A-Z])(?=\s*\n)|([a-z])\))\s+\S"
 )

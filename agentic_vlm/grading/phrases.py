@@ -132,8 +132,12 @@ def _is_reordered(answer: str, words: list[str], reference: str) -> bool:
         return False
     if not _MONTHS.isdisjoint(wanted):
         return True
+    # One of the two may be written `Family, Given`.
     family, comma, given = answer.partition(",")
-    return bool(comma) and "," not in reference and text_words(f"{given} {family}") == wanted
+    if comma and "," not in reference:
+        return text_words(f"{given} {family}") == wanted
+    family, comma, given = reference.partition(",")
+    return bool(comma) and "," not in answer and text_words(f"{given} {family}") == words
 
 
 def _multiset(items: Sequence[str]) -> Counter[str]:

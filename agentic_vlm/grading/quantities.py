@@ -24,8 +24,10 @@ _TIMES_TEN = re.compile(
     rf"(?P<number>{_NUMBER.pattern})\s*(?:\u00d7|\\times|\\cdot|\u00b7|\*|x)\s*"
     r"10\s*\^\s*\{?(?P<exponent>[-+]?[0-9]{1,3})\}?"
 )
-_SCALE = re.compile(r"\s+(hundred|thousand|million|billion|trillion)\b", re.IGNORECASE)
-_SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_SCALE = re.compile(
+    r"(?:\s+(?P<word>hundred|thousand|million|billion|trillion)|(?P<sign>[kKM]))\b", re.IGNORECASE
+)
+_SCALES = {"k": 3, "m": 6, "hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _DECIMAL_COMMA = re.compile(r"(?<![0-9,.])([0-9]+),([0-9]{1,2})(?![0-9,])")
 _HEDGING = (
     "not no never neither nor or t cannot less more least most than over under above below between "
@@ -116,7 +118,7 @@ def read_numbers(text: str) -> NumberReading:
     for match in _NUMBER.finditer(text):
         value = _parse(match[0])
         if scale := _SCALE.match(text, match.end()):
-            possible |= {value, value.scaleb(_SCALES[scale[1].casefold()])}
+            possible |= {value, value.scaleb(_SCALES[(scale["word"] or scale["sign"]).casefold()])}
             continue
         possible |= {value, *(Decimal(digits) for digits in re.findall(r"[0-9]+", match[0]))}
         before, after = text[: match.start()][-1:], text[match.end() :][:2]

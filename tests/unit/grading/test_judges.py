@@ -57,7 +57,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *args: object) -> None:
         pass
 
 
@@ -95,7 +95,9 @@ def hangs_up(handler: Handler) -> None:
     handler.connection.close()
 
 
-YES, NO, UNSURE = (says(f"Well.\nVERDICT: {word}") for word in ("CORRECT", "INCORRECT", "UNDECIDED"))
+YES, NO, UNSURE = (
+    says(f"Well.\nVERDICT: {word}") for word in ("CORRECT", "INCORRECT", "UNDECIDED")
+)
 
 
 @pytest.fixture
@@ -199,7 +201,15 @@ def test_a_reply_that_was_cut_is_counted_and_decides_nothing(
 
 @pytest.mark.parametrize(
     "act",
-    [fails(500), fails(401), fails(404), shows_a_page, sends_half_a_body, sends_no_choice, hangs_up],
+    [
+        fails(500),
+        fails(401),
+        fails(404),
+        shows_a_page,
+        sends_half_a_body,
+        sends_no_choice,
+        hangs_up,
+    ],
 )
 def test_a_server_that_fails_is_an_outage_and_no_verdict(
     serve: Callable[..., Script], act: Callable[[Handler], None]

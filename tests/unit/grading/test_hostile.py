@@ -1,0 +1,147 @@
+"""No text makes grading raise, hang, or depend on what surrounds it."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import pytest
+
+from agentic_vlm.grading import Mode, Reference, Rule, extract_answer, grade_by_rule
+from agentic_vlm.grading.labelled import read_labelled
+from agentic_vlm.grading.math_pool import Equality, MathPool
+from agentic_vlm.schema import Verdict
+
+ROWS = read_labelled()
+BOMBS = (
+    "9^{9^{9^{9}}}",
+    "\\frac{" * 160,
+    "\\sqrt{" * 100 + "2" + "}" * 100,
+    "(" * 900,
+    "1e999999999",
+    "x^{" * 100 + "2" + "}" * 100,
+    "(10^9)!",
+    "\\{" * 200,
+    "1=" * 200,
+    "\\pm" * 200,
+    "\\boxed{" * 300,
+    '{"answer":' * 100,
+    "9" * 3999,
+    "1," * 1900,
+    "\\frac{1}{0}",
+    "0^{-1}",
+    "1 1/0",
+    "\x00\x01\x1b[31m",
+    "\ud800",
+    "\u202e12",
+    "\ufdfa" * 200,
+    "A" + " " * 3000 + "x",
+    "a" * 10**6,
+    "<answer>" * 1000,
+    "\u0661\u0662",
+    "\\",
+    "$$",
+)
+WORDS = (
+    "\\frac \\sqrt \\pi \\boxed{ \\{ \\} { } ( ) [ ] 1 2 9 x ^ _ , . = < or not A B yes no % $ "
+    "<box> </answer> : - + * / \u00e9 \u4e2d \x00 \ud83d e 0"
+)
+PIECES = WORDS.split()
+
+
+def hostile_text(rng: random.Random) -> str:
+    kind = rng.randrange(5)
+    if kind == 0:
+        return rng.choice(BOMBS)
+    if kind == 1:
+        return "".join(rng.choice(PIECES) for _ in range(rng.randrange(40)))
+    if kind == 2:
+        return "".join(chr(rng.randrange(0x110000)) for _ in range(rng.randrange(60)))
+    signs = list(rng.choice(ROWS).answer)
+    for _ in range(3 * (kind == 3)):
+        signs.insert(rng.randrange(len(signs) + 1), rng.choice(PIECES))
+    return "".join(signs)
+
+
+def grade_hostile(rng: random.Random, rule: Rule) -> Verdict:
+    options = tuple(hostile_text(rng) for _ in range(rng.choice([0, 0, 3])))
+    precision = rng.choice([None, 0, 2, 50])
+    reference = Reference(hostile_text(rng), options=options, precision=precision)
+    answer = hostile_text(rng)
+    extract_answer(answer)
+    return grade_by_rule(rule, answer, reference, mode=rng.choice(list(Mode))).verdict
+
+
+def test_no_text_makes_a_rule_raise() -> None:
+    rng = random.Random(0)
+    rules = [rule for rule in Rule if rule is not Rule.MATH]
+    for _ in range(400):
+        assert grade_hostile(rng, rng.choice(rules)) in Verdict
+
+
+@pytest.mark.slow
+def test_ten_thousand_texts_make_no_rule_raise() -> None:
+    rng = random.Random(1)
+    for number in range(10_000):
+        # Mathematics starts processes; every tenth text is enough of it.
+        rules = [Rule.MATH] if number % 20 == 0 else [rule for rule in Rule if rule != "math"]
+        assert grade_hostile(rng, rng.choice(rules)) in Verdict
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bomb", ["9^{9^{9^{9}}}", "(10^9)!", "\\binom{10^8}{10^7}"])
+def test_the_pool_ends_a_verdict_after_a_second_of_cpu_time(bomb: str) -> None:
+    pool = MathPool()
+    try:
+        assert pool.compare("x+y", "y+x", timeout_s=1.0).equality is Equality.EQUAL
+        workers = [worker._process.pid for worker in pool._idle]
+        assert pool.compare("0.5", bomb, timeout_s=1.0).equality is Equality.UNKNOWN
+        # The child is gone; the next one answers without loading the libraries again.
+        assert pool.compare("x+x", "2x", timeout_s=1.0).equality is Equality.EQUAL
+        assert [worker._process.pid for worker in pool._idle] == workers
+    finally:
+        pool.close()
+
+
+def verdicts_of(ids: list[str]) -> dict[str, str]:
+    rows = {row.id: row for row in ROWS}
+    return {name: grade_row_of(rows[name].id) for name in ids}
+
+
+def grade_row_of(name: str) -> str:
+    row = next(row for row in ROWS if row.id == name)
+    return grade_by_rule(row.rule, row.given, row.wanted).verdict.value
+
+
+PLAIN = [row.id for row in ROWS if row.rule is not Rule.MATH]
+
+
+def test_a_verdict_depends_neither_on_order_nor_on_processes() -> None:
+    expected = verdicts_of(PLAIN)
+    shuffled = random.Random(3).sample(PLAIN, len(PLAIN))
+    assert verdicts_of(shuffled) == expected
+    halves = [shuffled[::2], shuffled[1::2]]
+    with ProcessPoolExecutor(2, mp_context=get_context("fork")) as processes:
+        found = [part for half in processes.map(verdicts_of, halves) for part in half.items()]
+    assert dict(found) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("locale", ["C", "tr_TR.UTF-8", "de_DE.UTF-8"])
+def test_a_verdict_depends_not_on_the_locale(locale: str) -> None:
+    rows = [row for row in ROWS if row.rule is Rule.TEXT]
+    lines = [json.dumps({"answer": row.answer, "reference": row.reference}) for row in rows]
+    result = subprocess.run(
+        [sys.executable, "-m", "agentic_vlm.grading", "text"],
+        input="\n".join(lines),
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "LC_ALL": locale, "LANG": locale},
+    )
+    found = [json.loads(line)["verdict"] for line in result.stdout.splitlines()]
+    wanted = [grade_by_rule(row.rule, row.answer, Reference(row.reference)) for row in rows]
+    assert found == [grade.verdict.value for grade in wanted]
