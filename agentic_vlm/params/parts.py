@@ -192,6 +192,9 @@ class SearchParams(Section):
     """Characters of a page that a visit shows. Ours: fits the pocket context."""
     max_phash_distance: Annotated[int, Field(ge=0, le=64)] = 14
     """Largest Hamming distance of perceptual hashes that counts as the same picture. Ours."""
+    dense_model: str = ""
+    """Folder of a sentence or CLIP-type model that the local engine also ranks pages by; empty for
+    words only. Ours."""
     live: LiveSearchParams = LiveSearchParams()
     """Limits for services on the network."""
 

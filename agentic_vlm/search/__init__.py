@@ -9,6 +9,7 @@ from agentic_vlm.params import SearchParams
 from agentic_vlm.search.answers import AnswerStore
 from agentic_vlm.search.base import ImageHit, Page, SearchProvider, TextHit
 from agentic_vlm.search.build import build_index
+from agentic_vlm.search.dense import HybridSearch, TransformersEncoder
 from agentic_vlm.search.dialects import Brave, Dialect, JsonForm, SerpApi, Serper
 from agentic_vlm.search.fake import FakeSearch
 from agentic_vlm.search.live import LiveSearch
@@ -80,7 +81,7 @@ def _recorded(name: str, params: SearchParams, corpus: Path, store: AnswerStore)
     if params.recording == "off":
         return _engine(name, params, corpus)
     if name == "local":
-        settings = ("max_snippet_chars", "max_phash_distance")
+        settings = ("max_snippet_chars", "max_phash_distance", "dense_model")
         engine |= {key: getattr(params, key) for key in settings}
     # Nothing is asked in replay, so neither a corpus nor an address is needed.
     inner = None if params.recording == "replay" else _engine(name, params, corpus)
@@ -90,11 +91,7 @@ def _recorded(name: str, params: SearchParams, corpus: Path, store: AnswerStore)
 def _engine(name: str, params: SearchParams, corpus: Path) -> SearchProvider:
     match name:
         case "local":
-            return LocalSearch(
-                corpus,
-                max_snippet_chars=params.max_snippet_chars,
-                max_distance=params.max_phash_distance,
-            )
+            return _local(params, corpus)
         case "fake":
             return FakeSearch()
     address = os.environ.get("AGENTIC_PICTURE_HOST_URL", "")
@@ -103,6 +100,23 @@ def _engine(name: str, params: SearchParams, corpus: Path) -> SearchProvider:
         params.live,
         pages=PageReader(max_bytes=int(params.live.max_answer_mb * 1e6)),
         host=PictureHost(address) if address else None,
+    )
+
+
+def _local(params: SearchParams, corpus: Path) -> SearchProvider:
+    local = LocalSearch(
+        corpus,
+        max_snippet_chars=params.max_snippet_chars,
+        max_distance=params.max_phash_distance,
+    )
+    if not params.dense_model:
+        return local
+    return HybridSearch(
+        local,
+        corpus,
+        encoder=TransformersEncoder(Path(params.dense_model)),
+        model=params.dense_model,
+        max_snippet_chars=params.max_snippet_chars,
     )
 
 

@@ -14,6 +14,7 @@ from agentic_vlm.errors import AgenticError
 from agentic_vlm.params import SearchParams
 from agentic_vlm.search import ImageHit, TextHit, build, build_index
 from agentic_vlm.search.answers import AnswerStore
+from agentic_vlm.search.dense import DENSE_FOLDER, TransformersEncoder, embed_corpus
 from agentic_vlm.search.documents import Document, PictureDocument, read_documents
 from agentic_vlm.search.mmsearch import import_mmsearch
 
@@ -52,6 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     make.add_argument(
         "--no-crops", action="store_true", help="do not let pictures be found by a part of them"
     )
+    embed = commands.add_parser("embed", help="add vectors of meaning to a corpus")
+    embed.add_argument("--model", required=True, help="folder of a sentence or CLIP-type model")
+    embed.add_argument("--corpus", type=Path, default=_CORPUS, help="corpus folder")
     cache = commands.add_parser("import-mmsearch", help="store the image cache of MMSearch-R1")
     cache.add_argument("cache", type=Path, help="the JSON file of the cache")
     cache.add_argument("rows", type=Path, help="the Parquet file whose pictures it is about")
@@ -105,6 +109,12 @@ def _build(arguments: argparse.Namespace) -> None:
     print(f"{len(pages)} pages and {len(pictures)} pictures -> {arguments.corpus}")
 
 
+def _embed(arguments: argparse.Namespace) -> None:
+    encoder = TransformersEncoder(Path(arguments.model))
+    count = embed_corpus(arguments.corpus, encoder, model=arguments.model)
+    print(f"{count} vectors -> {arguments.corpus / DENSE_FOLDER}")
+
+
 def _import(arguments: argparse.Namespace) -> None:
     store = AnswerStore(arguments.answers)
     done = import_mmsearch(arguments.cache, arguments.rows, arguments.images, store)
@@ -122,6 +132,7 @@ _COMMANDS = {
     "query": _ask,
     "picture": _ask,
     "build": _build,
+    "embed": _embed,
     "import-mmsearch": _import,
     "compact": _compact,
 }
