@@ -62,8 +62,7 @@ def _sections_of_trajectories(rows: Sequence[Trajectory], root: Path) -> Iterato
     wanted = {row.sample_id for row in rows}
     samples = {row.sample_id: row for row in _iter_samples(root) if row.sample_id in wanted}
     store = _open_pictures(root)
-    for one in choose_examples(rows, samples, model="", num_examples=_NUM_SAMPLES):
-        row, sample = one.trajectory, one.sample
+    for row, sample in _choose(rows, samples):
         verdict = "ungraded" if row.verdict is None else row.verdict.value
         yield f"### {_plain(sample.family)}, {verdict}: {_plain(sample.question)}"
         yield from _pictures(row.images, store)
@@ -72,6 +71,21 @@ def _sections_of_trajectories(rows: Sequence[Trajectory], root: Path) -> Iterato
         answer = "none" if row.answer is None else row.answer
         facts = f"answer: {answer} | reference: {sample.answer} | ended: {row.stop_reason.value}"
         yield _code(facts)
+
+
+def _choose(
+    rows: Sequence[Trajectory], samples: Mapping[str, RawSample]
+) -> list[tuple[Trajectory, RawSample]]:
+    """Return some trajectories: right and wrong ones, or one per family before they are graded."""
+    chosen = choose_examples(rows, samples, model="", num_examples=_NUM_SAMPLES)
+    if chosen:
+        return [(one.trajectory, one.sample) for one in chosen]
+    families: dict[str, tuple[Trajectory, RawSample]] = {}
+    for row in rows:
+        if row.sample_id in samples:
+            sample = samples[row.sample_id]
+            families.setdefault(sample.family, (row, sample))
+    return list(families.values())[:_NUM_SAMPLES]
 
 
 def _turn(number: int, turn: Turn, store: ImageStore) -> Iterator[str]:

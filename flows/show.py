@@ -26,6 +26,7 @@ from flows.dag import Node
 
 _PROGRESS = re.compile(r"PROGRESS ([01]\.\d+)\s*$")
 _PERCENT = 100.0
+_MAX_ROWS = 60
 
 
 @contextlib.contextmanager
@@ -110,7 +111,8 @@ def _metric_rows(node: Node, root: Path) -> list[dict[str, str]]:
     for name in node.metrics:
         content = _read_json(root / name) or {}
         rows += [{"figure": key, "value": value} for key, value in _flatten(content)]
-    return rows
+    # The summary of a run has hundreds of figures; the artifact of the whole run shows its table.
+    return rows[:_MAX_ROWS]
 
 
 def _flatten(content: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:

@@ -16,7 +16,7 @@ from dvc.repo import Repo
 
 ROOT = Path(__file__).parents[2]
 _MARK = "AGENTIC_TEST_MARK"
-_PATIENCE_S = 300.0
+_PATIENCE_S = 600.0
 
 # The real runner of stages with its real scratch folder. Each of its three steps is kept; while
 # the file `hold` exists, the second one waits for ever, as a training that takes hours.

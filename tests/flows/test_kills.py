@@ -22,7 +22,7 @@ def test_a_stage_ends_with_its_dvc_and_a_new_run_resumes(steps_project, number):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, *SIGNALS], ids=lambda one: one.name)
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda one: one.name)
 def test_a_flow_takes_its_stages_along_and_changed_params_start_afresh(served_project, number):
     served_project.hold()
     flow = served_project.start("-m", "flows.reproduce", "--root", str(served_project.root))

@@ -2,11 +2,12 @@
 
 import base64
 import io
+import re
 
 import pytest
 from PIL import Image
 
-from agentic_vlm.schema import CuratedSample, RawSample, Trajectory
+from agentic_vlm.schema import CuratedSample, RawSample, Trajectory, Verdict
 from agentic_vlm.store import ImageWriter, write_records
 from flows.pictures import draw_curves, figures_of
 from flows.samples import render_samples
@@ -33,14 +34,14 @@ def test_keys_of_artifacts_have_only_the_signs_that_prefect_takes():
     assert key_of("Plots/Loss_1.PNG") == "plots-loss-1-png"
 
 
-@pytest.fixture
-def sampled(tmp_path, make_sample, make_image, make_trajectory):
+@pytest.fixture(params=[Verdict.CORRECT, None], ids=["graded", "ungraded"])
+def sampled(request, tmp_path, make_sample, make_image, make_trajectory):
     """Give a project with one sample, its picture and a trajectory about it."""
     with ImageWriter(tmp_path / "data" / "raw" / "images") as writer:
         ref = writer.add(make_image("red", (640, 320)))
     sample = make_sample(question="<b>which</b> `colour`?", images=(ref,))
     raw = RawSample.model_validate(sample.model_dump())
-    trajectory = make_trajectory(sample_id=sample.sample_id, images=(ref,))
+    trajectory = make_trajectory(sample_id=sample.sample_id, images=(ref,), verdict=request.param)
     for place, row, kind in (
         ("raw", raw, RawSample),
         ("curated", sample, CuratedSample),
@@ -62,6 +63,7 @@ def test_samples_show_question_picture_and_answer(sampled):
 def test_trajectories_show_every_turn_and_nothing_in_them_can_leave_its_block(sampled):
     text = render_samples(["data/trajectories"], sampled)
     assert "    <code>1 + 1</code>" in text
+    assert re.search("### perception, (correct|ungraded): ", text)
     assert "observation\n\n    2" in text
     assert "answer: 2 | reference: red | ended: answer" in text
 
