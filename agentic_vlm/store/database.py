@@ -6,7 +6,7 @@ this process, and a question cannot change these settings.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import duckdb
@@ -48,16 +48,26 @@ def open_parts(root: Path, *, allow_files: bool = False) -> Iterator[duckdb.Duck
     Raises:
         ArtifactMissing: there is no project.
         RecordError: a part is damaged or of another schema version.
+        QueryError: stages replace their parts faster than they can be listed.
     """
     if not (root / "data").is_dir() and not (root / ".scratch").is_dir():
         what = "neither data/ nor .scratch/ is here"
         raise ArtifactMissing(str(root), what, "give the root of a project: --root FOLDER")
-    connection = open_live(root)
+    connection = _open_steady(root)
     try:
         _confine(connection, allow_files=allow_files)
         yield connection
     finally:
         connection.close()
+
+
+def _open_steady(root: Path) -> duckdb.DuckDBPyConnection:
+    """Open what lies on disk, again if a stage moves its parts between listing and opening."""
+    for _ in range(3):
+        with suppress(FileNotFoundError):
+            return open_live(root)
+    what = "parts that were listed are gone before they can be opened"
+    raise QueryError(str(root), what, "ask again when the stage is done; or remove dead links")
 
 
 def _connect(index: Path) -> duckdb.DuckDBPyConnection:

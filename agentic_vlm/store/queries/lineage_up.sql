@@ -47,7 +47,8 @@ learned as (
     select
         name,
         count(*) as num_samples,
-        sum(num_trajectories) as num_trajectories
+        sum(num_trajectories) as num_trajectories,
+        min(sample_id, 20) as first_samples
     from checkpoint_samples
     where name in (select name from chain)
     group by name
@@ -59,9 +60,11 @@ listed as (
         checkpoint_samples.sample_id,
         checkpoint_samples.num_trajectories,
         checkpoint_samples.num_correct
-    from chain
-    join checkpoint_samples using (name)
-    qualify row_number() over (partition by name order by checkpoint_samples.sample_id) <= 20
+    from (
+        select name, unnest(first_samples) as sample_id from learned
+    ) as firsts
+    join checkpoint_samples using (name, sample_id)
+    join chain using (name)
 ),
 found as (
     select

@@ -101,6 +101,12 @@ def test_a_live_question_changes_nothing_on_disk(root):
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
 
 
+def test_parts_that_vanish_after_they_were_listed_are_an_error_in_two_lines(root):
+    (root / "data/probes/records/part-00009.parquet").symlink_to(root / "gone")
+    with pytest.raises(QueryError, match="are gone before they can be opened"):
+        run_live_query("tables", root=root)
+
+
 def test_a_folder_without_a_project_is_named(tmp_path):
     with pytest.raises(ArtifactMissing, match="--root FOLDER"):
         run_live_query("tables", root=tmp_path)
