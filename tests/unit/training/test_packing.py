@@ -1,6 +1,5 @@
 """A packed row is the padded batch: same scores, same loss, every gradient, in both families."""
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from agentic_vlm.agent.render import Renderer
 from agentic_vlm.backends.encoder import PictureEncoder
 from agentic_vlm.backends.segments import Segment, flash_bounds
 from agentic_vlm.errors import ExactnessError
+from agentic_vlm.params import VisionParams
 from agentic_vlm.training.collate import IGNORED, ContextCollator
 from agentic_vlm.training.packing import PackedRow, Packer
 from agentic_vlm.training.policy_head import add_policy_head
@@ -181,13 +181,10 @@ def test_checkpointed_layers_give_the_same_gradients(processor: Any, renderer: R
     assert all(torch.allclose(one, two, rtol=1e-4, atol=1e-5) for one, two in pairs)
 
 
-def test_a_picture_that_the_processor_cuts_otherwise_is_refused(
-    model: Any, processor: Any, renderer: Renderer
-) -> None:
-    context = make_context(renderer, seed=1, num_crops=0)
-    (placed,) = context.placed
-    time, height, width = placed.grid_thw
-    context.placed[0] = dataclasses.replace(placed, grid_thw=(time, width // 2, height * 2))
+def test_a_picture_that_the_processor_cuts_otherwise_is_refused(model: Any, processor: Any) -> None:
+    """Rendered with other pixel limits than those of the model's processor."""
+    small = VisionParams().model_copy(update={"max_pixels": 16_000})
+    context = make_context(Renderer(processor.tokenizer, vision=small), seed=1, num_crops=0)
     with pytest.raises(ExactnessError, match="the processor makes the grid"):
         pack(model, processor, [context])
 
