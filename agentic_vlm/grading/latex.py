@@ -105,6 +105,8 @@ def squeeze(text: str) -> str:
     True
     """
     text = re.sub(r"\\[dt]frac(?![A-Za-z])", r"\\frac", spell_out(text))
+    # Blanks between digits part two numbers.
+    text = re.sub(r"(?<=[0-9])\s+(?=[0-9])", "_", text)
     return re.sub(r"\s+|\\ ", "", text).rstrip(".")
 
 
