@@ -16,7 +16,8 @@ from agentic_vlm.evaluation.run import (
     plan_asks,
 )
 from agentic_vlm.evaluation.summary import column_of, summarize_model
-from agentic_vlm.grading import Grade, ModelJudge, open_judge
+from agentic_vlm.grading import Grade
+from agentic_vlm.grading.judges import ModelJudge, open_judge
 from agentic_vlm.schema import ProbeMode, RawSample, ScoredAnswer, Trajectory
 from agentic_vlm.stage import Stage, StageContext, StageReport
 from agentic_vlm.store import ImageStore, ImageWriter, Parts, read_records, write_records

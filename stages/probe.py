@@ -7,7 +7,7 @@ from agentic_vlm.agent.runtime import open_runtime
 from agentic_vlm.curation.attempts import ProbeWork, probe_id, run_attempts
 from agentic_vlm.curation.pass_rates import summarise_probes
 from agentic_vlm.curation.schedule import Rules, Schedule
-from agentic_vlm.grading import open_judge
+from agentic_vlm.grading.judges import open_judge
 from agentic_vlm.schema import CuratedSample, Probe, ProbeMode, Trajectory
 from agentic_vlm.stage import Stage, StageContext, StageReport
 from agentic_vlm.store import ImageStore, iter_records, write_records

@@ -8,7 +8,7 @@ from typing import Any
 from agentic_vlm.agent.render import Renderer
 from agentic_vlm.agent.runtime import open_kit
 from agentic_vlm.backends.local import InProcessPolicy, load_model, load_processor
-from agentic_vlm.grading import open_judge
+from agentic_vlm.grading.judges import open_judge
 from agentic_vlm.schema import CuratedSample, Rollout
 from agentic_vlm.stage import Stage, StageContext, StageReport
 from agentic_vlm.store import ImageStore, ImageWriter, Parts, read_records, write_records

@@ -1,9 +1,11 @@
-"""Is this answer right, and what is it worth? One answer for probe, selection, RL, evaluation."""
+"""Is this answer right, and what is it worth? One answer for probe, selection, RL, evaluation.
+
+Models as judges are in `grading.judges`: they need the backends, and the rules need none.
+"""
 
 from agentic_vlm.grading.extract import extract_answer
 from agentic_vlm.grading.findings import Grade, Reference
 from agentic_vlm.grading.judge import Judge, NoJudge, grade_with_judge
-from agentic_vlm.grading.judges import JudgeBudget, JudgeCounts, ModelJudge, open_judge
 from agentic_vlm.grading.modes import DEFECTS, Defect, Mode
 from agentic_vlm.grading.reward import (
     RewardParts,
@@ -26,10 +28,7 @@ __all__ = [
     "Gradable",
     "Grade",
     "Judge",
-    "JudgeBudget",
-    "JudgeCounts",
     "Mode",
-    "ModelJudge",
     "NoJudge",
     "Reference",
     "RewardParts",
@@ -43,5 +42,4 @@ __all__ = [
     "grade_by_rule",
     "grade_with_judge",
     "guess_answer_type",
-    "open_judge",
 ]

@@ -41,7 +41,7 @@ _UNIT_NAMES = (
 _UNIT = "|".join(sorted(_UNIT_NAMES.split(), key=len, reverse=True))
 _UNITS = re.compile(
     rf"(?:\\[,;: ]|[~\s])*(?P<unit>(?:\\(?:text|mathrm|textrm)\s*\{{[^{{}}]*\}}"
-    rf"|(?<=[0-9}})i\s][\s,])(?:{_UNIT}))(?:\s*\^\s*\{{?[23]\}}?)?|\^\s*\{{?\\circ\}}?)\s*\.?\s*$"
+    rf"|(?<=[0-9}})i\s\\][\s,])(?:{_UNIT}))(?:\s*\^\s*\{{?[23]\}}?)?|\^\s*\{{?\\circ\}}?)\s*\.?\s*$"
 )
 _CURRENCY = re.compile(r"^\s*(?:\\?\$|\u20ac|\u00a3)\s*(?=[-+]?[0-9.])")
 _ANGLE_FUNCTION = re.compile(r"\\(?:sin|cos|tan|cot)")
@@ -105,6 +105,8 @@ def squeeze(text: str) -> str:
     True
     """
     text = re.sub(r"\\[dt]frac(?![A-Za-z])", r"\\frac", spell_out(text))
+    # Blanks between digits part two numbers.
+    text = re.sub(r"(?<=[0-9])\s+(?=[0-9])", "_", text)
     return re.sub(r"\s+|\\ ", "", text).rstrip(".")
 
 

@@ -86,8 +86,8 @@ def test_no_text_makes_a_rule_raise() -> None:
 def test_ten_thousand_texts_make_no_rule_raise() -> None:
     rng = random.Random(1)
     for number in range(10_000):
-        # Mathematics starts processes; every tenth text is enough of it.
-        rules = [Rule.MATH] if number % 20 == 0 else [rule for rule in Rule if rule != "math"]
+        # A comparison that runs out of time takes its whole second, so there are few of them.
+        rules = [Rule.MATH] if number % 50 == 0 else [rule for rule in Rule if rule != "math"]
         assert grade_hostile(rng, rng.choice(rules)) in Verdict
 
 

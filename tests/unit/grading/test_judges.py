@@ -12,14 +12,17 @@ from typing import Any, TypeVar
 import openai
 import pytest
 
+from agentic_vlm.backends.base import Request
+from agentic_vlm.backends.scripted import ScriptedPolicy
 from agentic_vlm.errors import (
     InfrastructureError,
     JudgeBudgetSpent,
     JudgeUnavailable,
     ParamsError,
 )
-from agentic_vlm.grading import JudgeBudget, ModelJudge, NoJudge, grade_with_judge, open_judge
-from agentic_vlm.grading.judges.askers import OpenAIAsker
+from agentic_vlm.grading import NoJudge, grade_with_judge
+from agentic_vlm.grading.judges import JudgeBudget, ModelJudge, open_judge
+from agentic_vlm.grading.judges.askers import LocalAsker, OpenAIAsker
 from agentic_vlm.grading.judges.cache import VerdictCache
 from agentic_vlm.grading.judges.prompt import load_prompt, parse_reply, render_question
 from agentic_vlm.params import GradingParams, JudgeOptions
@@ -339,3 +342,38 @@ def test_a_prompt_that_does_not_exist_is_named(tmp_path: Path) -> None:
     params = GradingParams(judge="replay", judge_model="m", judge_options=options)
     with pytest.raises(ParamsError, match=r"no prompt 'consistency_v9'\n.*consistency_v1"):
         run(judged_by(params, tmp_path))
+
+
+class ChatTokenizer:
+    """One id per sign, and the chat template of no model in particular."""
+
+    def apply_chat_template(
+        self, chat: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool
+    ) -> str:
+        assert (tokenize, add_generation_prompt) == (False, True)
+        return "".join(f"<{turn['role']}>{turn['content']}" for turn in chat)
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        assert not add_special_tokens
+        return [ord(sign) for sign in text]
+
+
+class Processor:
+    tokenizer = ChatTokenizer()
+
+
+def test_a_policy_in_this_process_judges_as_a_server_does() -> None:
+    seen: list[Request] = []
+
+    def script(request: Request) -> str:
+        seen.append(request)
+        return "They agree.\nVERDICT: CORRECT"
+
+    asker = LocalAsker("m", policy=ScriptedPolicy(script), processor=Processor())
+    prompt = load_prompt("equivalence_v1")
+    judge = ModelJudge(asker, name="m", prompt=prompt, cache=VerdictCache(None))
+    assert ask(judge, "1/2") == [Verdict.CORRECT]
+    text = "".join(chr(number) for number in seen[0].prompt_ids or ())
+    assert text.startswith("<system>You are a careful teacher")
+    assert text.endswith('Answer: "1/2"')
+    assert judge.counts.num_prompt_tokens == len(text)
