@@ -196,14 +196,13 @@ class WindowGallery:
         best = likeness.max(axis=1)
         rows = np.argsort(-best, kind="stable")[: max(_NUM_FITTED, num)]
         wanted = _cells(integral, whole, _FIT_CELLS)
-        steps = _FIT_STEPS[:1]
+        first, *others = _FIT_STEPS
         rough = [
-            self._fit(int(row), WINDOWS[likeness[row].argmax()], wanted, steps) for row in rows
+            self._fit(int(row), WINDOWS[likeness[row].argmax()], wanted, (first,)) for row in rows
         ]
         rough.sort(key=lambda pair: (-pair[0].score, pair[0].row))
-        steps = _FIT_STEPS[1:]
         fits = [
-            self._fit(fit.row, window, wanted, steps)[0]
+            self._fit(fit.row, window, wanted, others)[0]
             for fit, window in rough[: max(_NUM_FINE, num)]
         ]
         fits.sort(key=lambda fit: (-fit.score, fit.row))
