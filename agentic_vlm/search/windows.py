@@ -34,8 +34,8 @@ NUM_VALUES = 8 * 8 + 2 * 4 * 4
 _MIN_AREA = 0.7
 _FIT_CELLS = 16
 _FIT_STEPS = (0.03, 0.012, 0.005)
-_NUM_FITTED = 32
-_NUM_FINE = 6
+_NUM_FITTED = 64
+_NUM_FINE = 8
 # Brightness and two colour differences of red, green and blue.
 _TO_GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _ROWS_PER_BLOCK = 65_536
