@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -55,7 +55,7 @@ class TransformersEncoder:
         """Keep the folder."""
         self._folder = folder
         self._lock = threading.Lock()
-        self._parts: tuple[object, object] | None = None
+        self._parts: tuple[Any, Any] | None = None
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Return the text features of a CLIP-type model, else the mean of the last hidden states.
@@ -67,21 +67,19 @@ class TransformersEncoder:
 
         with self._lock:
             tokenizer, model = self._parts = self._parts or self._load()
-            inputs = tokenizer(  # type: ignore[operator]  # a tokenizer of any model
-                list(texts), padding=True, truncation=True, return_tensors="pt"
-            )
+            inputs = tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
             with torch.inference_mode():
                 if hasattr(model, "get_text_features"):
                     pooled = model.get_text_features(**inputs)
                     pooled = getattr(pooled, "pooler_output", pooled)
                 else:
-                    hidden = model(**inputs).last_hidden_state  # type: ignore[operator]  # as above
+                    hidden = model(**inputs).last_hidden_state
                     mask = inputs["attention_mask"].unsqueeze(-1).to(hidden.dtype)
                     pooled = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1)
             vectors: Vectors = torch.nn.functional.normalize(pooled.float(), dim=-1).numpy()
             return vectors
 
-    def _load(self) -> tuple[object, object]:
+    def _load(self) -> tuple[Any, Any]:
         from transformers import AutoModel, AutoTokenizer
 
         try:

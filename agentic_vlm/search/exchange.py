@@ -77,7 +77,7 @@ def exchange(
     watch = Watch(deadline, allows)
     token = CURRENT_WATCH.set(watch)
     try:
-        with _hiding(ask.secret), requests.Session() as session:
+        with _hiding(ask.secret), _Session() as session:
             return _send(session, ask, watch, max_bytes, uses_proxies)
     finally:
         CURRENT_WATCH.reset(token)
@@ -97,6 +97,14 @@ def web_host(url: str) -> str | None:
     except ValueError:
         return None
     return parts.hostname if is_web and parts.hostname else None
+
+
+class _Session(requests.Session):
+    """Knows no redirects: requests reads the body of one whole, without a limit, to prepare it."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        del resp
+        return None
 
 
 def _send(

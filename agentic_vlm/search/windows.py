@@ -34,8 +34,8 @@ NUM_VALUES = 8 * 8 + 2 * 4 * 4
 _MIN_AREA = 0.7
 _FIT_CELLS = 16
 _FIT_STEPS = (0.03, 0.012, 0.005)
-_NUM_FITTED = 32
-_NUM_FINE = 6
+_NUM_FITTED = 64
+_NUM_FINE = 8
 # Brightness and two colour differences of red, green and blue.
 _TO_GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _ROWS_PER_BLOCK = 65_536
@@ -196,14 +196,13 @@ class WindowGallery:
         best = likeness.max(axis=1)
         rows = np.argsort(-best, kind="stable")[: max(_NUM_FITTED, num)]
         wanted = _cells(integral, whole, _FIT_CELLS)
-        steps = _FIT_STEPS[:1]
+        first, *others = _FIT_STEPS
         rough = [
-            self._fit(int(row), WINDOWS[likeness[row].argmax()], wanted, steps) for row in rows
+            self._fit(int(row), WINDOWS[likeness[row].argmax()], wanted, (first,)) for row in rows
         ]
         rough.sort(key=lambda pair: (-pair[0].score, pair[0].row))
-        steps = _FIT_STEPS[1:]
         fits = [
-            self._fit(fit.row, window, wanted, steps)[0]
+            self._fit(fit.row, window, wanted, others)[0]
             for fit, window in rough[: max(_NUM_FINE, num)]
         ]
         fits.sort(key=lambda fit: (-fit.score, fit.row))

@@ -10,7 +10,18 @@ from agentic_vlm.search import Page
 from agentic_vlm.search.dial import Fault, is_public
 from agentic_vlm.search.pages import PageReader
 
-from .unruly import Answer, Unruly, drip, drip_body, endless, hang_up, reply, serving, silent
+from .unruly import (
+    Answer,
+    Unruly,
+    drip,
+    drip_body,
+    endless,
+    endless_redirect,
+    hang_up,
+    reply,
+    serving,
+    silent,
+)
 
 HTML = b"""<html><head><title>Velmora</title></head><body><nav>Home Shop</nav>
 <article><h1>Velmora</h1><p>Velmora is a mill on the river Dorn. It was founded in 1731 by two
@@ -51,6 +62,7 @@ def test_plain_text_is_read_as_it_is() -> None:
         (reply(b"<html></html>", kind="text/html"), "there is no readable text"),
         (reply(HTML, kind="text/html", announced=9_999), Fault.TRUNCATED.value),
         (endless, Fault.TOO_LARGE.value),
+        (endless_redirect, Fault.TOO_LARGE.value),
         (hang_up, Fault.UNREACHABLE.value),
     ],
 )

@@ -156,6 +156,13 @@ def endless(sock: socket.socket, _request: Request) -> None:
         sock.sendall(b" " * 65_536)
 
 
+def endless_redirect(sock: socket.socket, _request: Request) -> None:
+    """Send a redirect whose body has no end."""
+    sock.sendall(b"HTTP/1.1 302 Found\r\nLocation: /next\r\n\r\n")
+    while True:
+        sock.sendall(b" " * 65_536)
+
+
 def hang_up(sock: socket.socket, _request: Request) -> None:
     """Close without an answer."""
 
