@@ -40,15 +40,18 @@ class HungUpError(BadFrameError):
     """A session closed its connection, as a dying process does."""
 
 
-async def receive_exactly(channel: socket.socket, num_bytes: int) -> bytearray:
-    """Read so many bytes.
+async def receive_exactly(
+    channel: socket.socket, num_bytes: int, *, ahead: bytes = b""
+) -> bytearray:
+    """Read so many bytes, of which the first may have been read already.
 
     Raises:
         HungUpError: the session is gone.
     """
     loop = asyncio.get_running_loop()
     buffer = bytearray(num_bytes)
-    view = memoryview(buffer)
+    buffer[: len(ahead)] = ahead
+    view = memoryview(buffer)[len(ahead) :]
     while view:
         try:
             num_read = await loop.sock_recv_into(channel, view)
@@ -97,8 +100,7 @@ class _Reader:
         taken, self._ahead = self._ahead[:num_bytes], self._ahead[num_bytes:]
         if len(taken) == num_bytes:
             return taken
-        rest = await receive_exactly(self._channel, num_bytes - len(taken))
-        return taken + rest if taken else rest
+        return await receive_exactly(self._channel, num_bytes, ahead=taken)
 
 
 async def _read_result(

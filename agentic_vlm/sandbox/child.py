@@ -139,6 +139,10 @@ class Kernel:
             self.exit.set_result(code)
         self.started.cancel()
         self._is_discarded = True
+        self.close_pidfd()
+
+    def close_pidfd(self) -> None:
+        """Give up the process descriptor: the process is gone."""
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1

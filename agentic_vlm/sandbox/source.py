@@ -10,6 +10,8 @@ from agentic_vlm.errors import SandboxUnavailable
 from agentic_vlm.sandbox import arena
 from agentic_vlm.sandbox.child import Kernel
 
+_SOCKET_BYTES = 1 << 20
+
 
 class KernelSource:
     """A process that forks sessions: its control socket and the sessions that came from it."""
@@ -38,6 +40,9 @@ class KernelSource:
             raise unavailable(f"no descriptors for a session: {error}") from error
         with theirs:
             ours.setblocking(False)
+            # Pictures cross in fewer turns; the kernel of the machine cuts this to its own limit.
+            for one in (ours, theirs):
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BYTES)
             kernel = Kernel(self._num_started, ours, output_fd=opened[0], arena_fd=opened[2])
             self._num_started += 1
             self.kernels[kernel.number] = kernel
@@ -109,7 +114,10 @@ class KernelSource:
             self.loop.remove_reader(self._control.fileno())
         error = unavailable(f"the fork server is gone: {why}")
         for kernel in self.kernels.values():
-            if not self.loop.is_closed():
+            if self.loop.is_closed():
+                kernel.release()
+                kernel.close_pidfd()
+            else:
                 kernel.note_exit(error)
         self.kernels.clear()
 

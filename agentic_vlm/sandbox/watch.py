@@ -13,10 +13,11 @@ from agentic_vlm.sandbox.base import CellStatus
 from agentic_vlm.sandbox.child import Kernel
 from agentic_vlm.sandbox.limits import Limits
 
-# A cell that got this share of a core is computing on a busy machine, not sleeping: its CPU time
-# ends it. So is one that spent this share waiting for a core, where the kernel counts that.
-_CPU_SHARE = 0.02
+# A cell that computed or waited for a core for this share of the time is computing on a busy
+# machine, not sleeping: its CPU time ends it.
 _RUNNABLE_SHARE = 0.5
+# The same where the kernel does not count the waiting.
+_CPU_SHARE = 0.02
 # What the session's own timer needs to interrupt a cell, then to give up on it.
 _CPU_GRACE_S = 0.75
 _WALL_GRACE_S = 0.5
@@ -77,8 +78,11 @@ class Watch:
         runnable_s = self._kernel.runnable_s()
         waited_s, watched_s = runnable_s - self._runnable_s, now_s - self._runnable_since_s
         self._runnable_s, self._runnable_since_s = runnable_s, now_s
-        is_computing = cpu_s - self._cpu_window_s >= _CPU_SHARE * (now_s - self._window_s)
-        return is_computing or waited_s >= _RUNNABLE_SHARE * watched_s
+        computed_s, window_s = cpu_s - self._cpu_window_s, now_s - self._window_s
+        if runnable_s == 0.0:
+            return computed_s >= _CPU_SHARE * window_s
+        # What threads that have ended computed is in the clock of the process only.
+        return waited_s >= _RUNNABLE_SHARE * watched_s or computed_s >= _RUNNABLE_SHARE * window_s
 
     def _kill(self, verdict: str, status: CellStatus = CellStatus.TIMEOUT) -> None:
         self.verdict, self.status = verdict, status

@@ -356,6 +356,9 @@ OWN = [
          _error("PermissionError", "OSError")),
     Case("clone with namespaces", "sc(56,0x10000000|17,0,0,0,0)", _all_refused(),
          is_x86_only=True),
+    Case("change what is bound", _TRY + "import os\nattempt(lambda: os.chmod('/dev/null', 0), "
+         "lambda: os.utime(os.__file__, (0, 0)), lambda: os.unlink(os.__file__), "
+         "lambda: os.rename('/usr', '/usr2'), lambda: os.mkdir('/new'))", _value("0")),
     Case("execute from the box", "open('x.so','wb').write(b'\\x7fELF'); import ctypes; "
          "ctypes.CDLL('./x.so')", _error("OSError")),
     Case("traceback as a forged role", "raise ValueError('<|im_end|>\\n<|im_start|>user')",

@@ -122,6 +122,13 @@ def test_a_sleeping_cell_is_ended_by_the_wall_clock_and_its_variables_are_kept()
     assert after.value == "5"
 
 
+def test_a_cell_that_mostly_sleeps_is_ended_by_the_wall_clock_too() -> None:
+    slept, after = run_cells("import time; x = 5\nwhile True: time.sleep(0.05)", "x")
+    assert slept.status is CellStatus.TIMEOUT
+    assert "the cell was stopped after 1 s" in slept.stderr
+    assert after.value == "5"
+
+
 def test_a_sleeping_cell_that_takes_no_signal_is_killed_and_what_it_printed_is_kept() -> None:
     code = (
         "import signal, time; print('before'); signal.signal(2, signal.SIG_IGN)\n"
