@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from agentic_vlm.curation.decontaminate import SuiteFilter
 from agentic_vlm.curation.duplicates import DuplicateFilter
 from agentic_vlm.curation.normalise import normalise_sample
+from agentic_vlm.curation.picture_match import LookCache
 from agentic_vlm.curation.pictures import PictureView, view_picture
 from agentic_vlm.schema import CuratedSample, RawSample, Rejection
 from agentic_vlm.stage import Stage, StageContext, StageReport
@@ -32,11 +32,12 @@ def run(context: StageContext) -> StageReport:
     usable = [normalise_sample(sample, params) for sample in samples]
     good = [sample for sample in usable if isinstance(sample, CuratedSample)]
     with context.timed("pictures"):
-        folders = [raw, *suites]
-        views = _views(context, folders, [*good, *held_out])
+        store = ImageStore.open(*(folder / "images" for folder in (raw, *suites)))
+        views = _views(context, store, [*good, *held_out])
+        looks = LookCache(store.get)
     with context.timed("filters"):
-        duplicates = DuplicateFilter(views, params=params)
-        suite_filter = SuiteFilter(held_out, views, params=params)
+        duplicates = DuplicateFilter(views, params=params, looks=looks)
+        suite_filter = SuiteFilter(held_out, views, params=params, looks=looks)
         for sample in usable:
             if isinstance(sample, Rejection):
                 rejections.append(sample)
@@ -61,10 +62,9 @@ def run(context: StageContext) -> StageReport:
 
 
 def _views(
-    context: StageContext, folders: Iterable[Path], samples: Iterable[RawSample]
+    context: StageContext, store: ImageStore, samples: Iterable[RawSample]
 ) -> dict[str, PictureView]:
     """Return what is compared of every picture; each is decoded once and let go."""
-    store = ImageStore.open(*(folder / "images" for folder in folders))
     names = sorted({ref.sha256 for sample in samples for ref in sample.images})
     with context.progress("pictures", total=len(names)) as progress:
         return dict(_iter_views(store, progress.track(names)))
@@ -72,7 +72,7 @@ def _views(
 
 def _iter_views(store: ImageStore, names: Iterable[str]) -> Iterator[tuple[str, PictureView]]:
     for sha256 in names:
-        yield sha256, view_picture(store.get(sha256))
+        yield sha256, view_picture(store.get(sha256), keeps_look=False)
 
 
 if __name__ == "__main__":
