@@ -11,7 +11,7 @@ export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := 1
 export TOKENIZERS_PARALLELISM := false
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
-export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS := 120
+export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS ?= 120
 export PREFECT_HOME ?= $(CURDIR)/.scratch/prefect
 
 .PHONY: help env reproduce test lint test-slow findings ui lock-check clean
@@ -59,18 +59,11 @@ test-slow: env ## tests that take longer than ten seconds each
 findings: env ## the experiment over several seeds
 	$(RUN) -m flows.findings
 
-# Prefect does not make the folder of its database, and then never answers.
-ui: env ## Prefect's server, on http://127.0.0.1:4200
-	@mkdir -p $(PREFECT_HOME)
-	@echo "Prefect: http://127.0.0.1:4200, Ctrl-C stops it. In another terminal:"
-	@echo "  PREFECT_API_URL=http://127.0.0.1:4200/api $(RUN) -m flows.reproduce"
-	$(BIN)/prefect server start --host 127.0.0.1 --port 4200
+ui: env ## Prefect with the deployments of prefect.yaml, on http://127.0.0.1:4200
+	$(RUN) -m flows.ui
 
 lock-check: env ## name the stages that dvc.lock does not describe; runs nothing
-	@plan=$$($(RUN) -m dvc repro --allow-missing --dry) || { echo "$$plan"; exit 1; }; \
-	stale=$$(echo "$$plan" | grep "^Running stage" || true); \
-	if [ -n "$$stale" ]; then echo "$$stale"; echo "dvc.lock is stale: make reproduce"; exit 1; fi; \
-	echo "dvc.lock describes every stage"
+	$(RUN) -m flows.lock_check
 
 clean: ## remove caches and scratch work; data, models and .venv stay
 	rm -rf .scratch .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache logs build

@@ -44,6 +44,10 @@ class ArtifactMissing(AgenticError, FileNotFoundError):
     """A file or folder that a stage reads does not exist."""
 
 
+class QueryError(AgenticError, ValueError):
+    """A question to the index cannot be answered: the SQL, a value or the file is wrong."""
+
+
 class BooksError(AgenticError):
     """A stage lost or invented rows: in != out + rejections."""
 
@@ -66,9 +70,21 @@ class SearchUnavailable(InfrastructureError):
     """The search engine failed; this is not the same as finding nothing."""
 
 
+class SearchBudgetSpent(SearchUnavailable):
+    """The calls or the money for live searches are used up; nothing more is sent."""
+
+    retryable: ClassVar[bool] = False
+
+
 class BackendUnavailable(InfrastructureError):
     """The model server failed or is gone."""
 
 
 class JudgeUnavailable(InfrastructureError):
     """The judge gave no usable verdict."""
+
+
+class JudgeBudgetSpent(JudgeUnavailable):
+    """The judge may not be asked any more in this run; its limits are in the params."""
+
+    retryable: ClassVar[bool] = False

@@ -11,12 +11,10 @@ A stage module says what it reads and writes, and hands its function to the runn
 """
 
 import argparse
-import ctypes
 import itertools
 import logging
 import os
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -32,13 +30,11 @@ from agentic_vlm.log import accounting_line, setup_logging
 from agentic_vlm.params import SHARED_SECTIONS, Params, load_params
 from agentic_vlm.progress import Progress
 from agentic_vlm.runlog import RunLog, write_json
-from agentic_vlm.store import fingerprint
+from agentic_vlm.store import fingerprint, logging_latencies
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
-
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +184,10 @@ class Stage:
             AgenticError: params, inputs, rows or books are wrong.
         """
         run_log = RunLog(self.run_name(variant))
-        with tempfile.TemporaryDirectory(prefix="agentic-dry-") as dry_root:
+        with (
+            tempfile.TemporaryDirectory(prefix="agentic-dry-") as dry_root,
+            logging_latencies(self.scratch_root(root, variant), is_dry=limit is not None),
+        ):
             context = StageContext(
                 stage=self,
                 root=root,
@@ -211,9 +210,6 @@ class Stage:
         """Run the stage as a command; exits 0, or 1 with two lines that say what to do."""
         options = self._parser().parse_args(arguments)
         variant = getattr(options, self.matrix) if self.matrix else ""
-        if os.environ.get("DVC_STAGE"):
-            # DVC does not pass signals on: without this a killed `dvc repro` leaves us running.
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         log_file = options.root / "logs" / f"{self.run_name(variant)}.log"
         setup_logging(is_verbose=options.verbose, file=log_file)
         try:
@@ -287,11 +283,4 @@ def _fail(message: str, *, is_debug: bool) -> NoReturn:
     sys.exit(1)
 
 
-__all__ = [
-    "RunStage",
-    "Stage",
-    "StageContext",
-    "StageReport",
-    "check_books",
-    "num_threads",
-]
+__all__ = ["RunStage", "Stage", "StageContext", "StageReport", "check_books", "num_threads"]

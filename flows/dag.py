@@ -32,6 +32,10 @@ class Node:
     """Names of the concurrency limits that it takes one place of."""
     retries: int
     """New tries after a failure."""
+    pool: str
+    """Work pool whose machines run it where the server has that pool; empty for this machine."""
+    outputs: tuple[str, ...]
+    """What it writes, relative to the root; metrics and plots are among them."""
 
 
 def load_nodes(root: Path, *, targets: Sequence[str] = ()) -> list[Node]:
@@ -60,6 +64,8 @@ def load_nodes(root: Path, *, targets: Sequence[str] = ()) -> list[Node]:
                     desc=stage.desc or "",
                     slots=tuple((stage.meta or {}).get("slots", ())),
                     retries=int((stage.meta or {}).get("retries", 0)),
+                    pool=str((stage.meta or {}).get("pool", "")),
+                    outputs=tuple(sorted(out.def_path for out in stage.outs)),
                 )
                 for stage in planned
             ]

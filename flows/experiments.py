@@ -5,8 +5,6 @@ common run once and a killed training resumes where it stopped. `dvc exp save` r
 what is recorded for this commit with these params is not run again.
 """
 
-import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -17,19 +15,16 @@ from pathlib import Path
 import dvc.api
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from agentic_vlm.errors import AgenticError, ArtifactMissing, ParamsError
+from agentic_vlm.errors import ArtifactMissing, ParamsError
 from agentic_vlm.params import read_yaml
 from flows.params import apply_overlays, parse_override
 from flows.proc import run_child
+from flows.worktree import ExperimentFailed, ask, open_worktree
 
 _WORKTREE = ".scratch/findings/worktree"
 _SUMMARY = "metrics/summary.json"
 _NUM_LAST_LINES = 20
 _DVC = (sys.executable, "-m", "dvc")
-
-
-class ExperimentFailed(AgenticError):
-    """DVC or git ended an experiment; the grid goes on with the next one."""
 
 
 class Grid(BaseModel):
@@ -141,14 +136,7 @@ class Bench:
         Raises:
             ExperimentFailed: git or DVC refused.
         """
-        self._git("worktree", "prune")
-        if (self.worktree / ".git").exists():
-            self._git("checkout", "--quiet", "--force", "--detach", self.baseline, at=self.worktree)
-        else:
-            self._git("worktree", "add", "--quiet", "--detach", str(self.worktree), self.baseline)
-        cache = _ask([*_DVC, "cache", "dir"], cwd=self.root)
-        shared = str((self.root / cache).resolve())
-        _ask([*_DVC, "cache", "dir", "--local", shared], cwd=self.worktree)
+        open_worktree(self.root, self.worktree, revision=self.baseline)
 
     def run(self, experiment: Experiment, *, on_line: Callable[[str], None]) -> str:
         """Run an experiment, record it, and return its revision.
@@ -208,20 +196,5 @@ class Bench:
     def _show(self, revision: str) -> str:
         return self._git("show", f"{revision}:params.yaml")
 
-    def _git(self, *words: str, at: Path | None = None) -> str:
-        return _ask(["git", *words], cwd=at or self.root)
-
-
-def prepare_environment() -> None:
-    """Let stages run with this interpreter: `python` in dvc.yaml is looked up in PATH."""
-    folder = str(Path(sys.executable).parent)
-    os.environ["PATH"] = os.pathsep.join([folder, os.environ.get("PATH", "")])
-    os.environ.setdefault("DVC_NO_ANALYTICS", "1")
-
-
-def _ask(command: Sequence[str], *, cwd: Path) -> str:
-    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-    if result.returncode:
-        what = f"`{' '.join(command)}` failed: {result.stderr.strip()}"
-        raise ExperimentFailed(str(cwd), what, "the project must be a git and DVC repository")
-    return result.stdout.strip()
+    def _git(self, *words: str) -> str:
+        return ask(["git", *words], cwd=self.root)

@@ -21,11 +21,11 @@ from agentic_vlm.store import iter_records
 from flows.experiments import (
     Bench,
     Experiment,
-    ExperimentFailed,
     plan_experiments,
-    prepare_environment,
     read_grid,
 )
+from flows.settings import prepare_environment
+from flows.worktree import ExperimentFailed
 
 _GRID = Path(__file__).with_name("findings.yaml")
 

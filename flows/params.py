@@ -86,6 +86,28 @@ def apply_overlays(base: Path, overlays: Sequence[Mapping[str, object]]) -> str:
     return stream.getvalue()
 
 
+def write_params(
+    out: Path, *, base: Path | None = None, recipe: str = "", overrides: Sequence[str] = ()
+) -> None:
+    """Write the params file with a recipe and overrides, in one step, once it is valid.
+
+    Args:
+        out: file to write.
+        base: file to start from; absent: `out` itself.
+        recipe: name or path of a recipe; empty for none.
+        overrides: values to set, as KEY=VALUE; they come after the recipe.
+
+    Raises:
+        ParamsError: recipe, override or result has faults; nothing is written.
+    """
+    overlays = [read_recipe(recipe)] if recipe else []
+    overlays += [parse_override(text) for text in overrides]
+    text = apply_overlays(base or out, overlays)
+    draft = out.with_name(f"{out.name}.tmp-{os.getpid()}")
+    draft.write_text(text, encoding="utf-8")
+    os.replace(draft, out)
+
+
 def _update(document: dict[str, object], merged: Mapping[str, object]) -> None:
     """Change what differs, in place, so that comments of the rest stay."""
     for key in [key for key in document if key not in merged]:
@@ -102,15 +124,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write the merged params file and return the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        overlays = [read_recipe(options.recipe)] if options.recipe else []
-        overlays += [parse_override(text) for text in options.overrides]
-        text = apply_overlays(options.base or options.out, overlays)
+        write_params(
+            options.out, base=options.base, recipe=options.recipe, overrides=options.overrides
+        )
     except AgenticError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    draft = options.out.with_name(f"{options.out.name}.tmp-{os.getpid()}")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, options.out)
     sys.stdout.write(f"{options.out}: {options.recipe}{' ' if options.overrides else ''}")
     sys.stdout.write(f"{' '.join(options.overrides)}; `git diff {options.out}` shows what moved\n")
     return 0

@@ -6,16 +6,12 @@ asks first whether anything changed; only then does it pay for a process. It end
 """
 
 import contextlib
-import json
 import re
-import sys
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.concurrency.sync import concurrency
@@ -23,23 +19,36 @@ from prefect.futures import PrefectFuture
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from agentic_vlm.params import load_params
+from flows import show
 from flows.dag import Node, is_up_to_date, load_nodes
-from flows.proc import kill_children, run_child
+from flows.params import write_params
+from flows.pools import find_pools, run_elsewhere
+from flows.proc import end_with_worker, ending_children, waits_until_ending
+from flows.repro import StageFailed, reproduce_stage
+from flows.services import Services
+from flows.settings import prepare_environment
+from flows.workspace import claim_workspace
 
-_RESTORED = "is cached - skipping run"
 # Two open DVC repositories in one process disturb each other.
 _probe = threading.Lock()
 # A slot of a killed flow comes back after this time; Prefect's own default is 300 s.
 _LEASE_S = 60
 _RETRY_DELAY_S = 10
-
-
-class StageFailed(RuntimeError):
-    """DVC ended a stage with another status than 0; raised, so that Prefect retries."""
+# Bars of libraries draw themselves anew many times a second; the server would keep every one.
+_BAR = re.compile(r"\d+%\||^\s*$")
+_RUNNER: Any = ThreadPoolTaskRunner(max_workers=4)
 
 
 @task(task_run_name="{node.name}", cache_policy=NO_CACHE, persist_result=False)
-def run_stage(node: Node, *, root: Path, is_forced: bool = False) -> State[Any]:
+def run_stage(
+    node: Node,
+    *,
+    root: Path,
+    is_forced: bool = False,
+    services: Services,
+    pools: frozenset[str] = frozenset(),
+) -> State[Any]:
     """Bring one stage up to date and say how.
 
     Raises:
@@ -50,55 +59,67 @@ def run_stage(node: Node, *, root: Path, is_forced: bool = False) -> State[Any]:
             is_cached = is_up_to_date(root, node.name)
         if is_cached:
             return Completed(name="Cached", message="up to date")
+    logger = get_run_logger()
     slots = (
         concurrency(list(node.slots), occupy=1, lease_duration=_LEASE_S)
         if node.slots
         else contextlib.nullcontext()
     )
-    with slots:
-        is_restored = _reproduce(node, root, is_forced=is_forced)
-    _show_metrics(node, root)
+    with slots, show.progress_of(node) as show_progress:
+        services.ensure(say=logger.info)
+
+        def on_line(line: str) -> None:
+            if not show_progress(line) and not _BAR.search(line):
+                logger.info("%s", line)
+
+        if node.pool in pools:
+            run_elsewhere(node, root, is_forced=is_forced, on_line=on_line)
+        is_restored = reproduce_stage(
+            node.name,
+            root,
+            is_forced=is_forced and node.pool not in pools,
+            should_pull=node.pool in pools,
+            on_line=on_line,
+        )
+    show.show_stage(node, root)
+    if node.pool in pools and is_restored:
+        return Completed(name="Completed", message=f"ran in the pool {node.pool}")
     return Completed(name="Restored" if is_restored else "Completed")
 
 
-@flow(name="pipeline", validate_parameters=False)
+@flow(name="pipeline", task_runner=_RUNNER)
 def pipeline(
-    *, root: Path, targets: Sequence[str] = (), is_forced: bool = False
+    recipe: str = "",
+    overrides: list[str] | None = None,
+    targets: list[str] | None = None,
+    force: bool = False,
+    root: Path = Path(),
 ) -> State[Any] | dict[str, str]:
     """Run the stages in the order of the graph; a failed one stops only what needs it.
 
     Args:
+        recipe: name of a recipe to lay over params.yaml, which is written anew; empty for none.
+        overrides: values to set in params.yaml, such as `train_rl.num_steps=3`.
+        targets: stages to run with everything upstream of them; none for all.
+        force: run every stage, up to date or not.
         root: root of the project.
-        targets: stages to run with everything upstream of them; empty for all.
-        is_forced: run every stage, up to date or not.
 
     Returns:
         The name of the final state per stage, or a failed state that names what did not complete.
     """
-    futures: dict[str, PrefectFuture[Any]] = {}
-    try:
-        for node in load_nodes(root, targets=targets):
-            stage = run_stage.with_options(
-                retries=node.retries, retry_delay_seconds=_RETRY_DELAY_S, description=node.desc
-            )
-            futures[node.name] = stage.submit(
-                node,
-                root=root,
-                is_forced=is_forced,
-                return_state=False,
-                wait_for=[futures[name] for name in node.upstream],
-            )
-        for future in futures.values():
-            future.wait()
-    except BaseException:
-        # Cancellation arrives here as an exception; without this the stages would go on alone.
-        kill_children()
-        raise
-    names = {name: str(future.state.name) for name, future in futures.items()}
-    failed = [name for name, future in futures.items() if not future.state.is_completed()]
-    if failed:
-        return Failed(message=f"not completed: {', '.join(failed)}")
-    return names
+    end_with_worker()
+    prepare_environment()
+    root = root.resolve()
+    logger = get_run_logger()
+    with claim_workspace(root, say=logger.warning):
+        if recipe or overrides:
+            write_params(root / "params.yaml", recipe=recipe, overrides=overrides or ())
+        nodes = load_nodes(root, targets=targets or ())
+        # A project without params.yaml needs no services.
+        has_params = (root / "params.yaml").exists()
+        needs = load_params(root / "params.yaml").model_dump() if has_params else {}
+        with Services.of(needs, root=root) as services, ending_children():
+            return _run_nodes(nodes, root, is_forced=force, services=services)
 
 
 def with_jobs(num_jobs: int) -> Any:
@@ -107,35 +128,40 @@ def with_jobs(num_jobs: int) -> Any:
     return pipeline.with_options(task_runner=runner)
 
 
-def _reproduce(node: Node, root: Path, *, is_forced: bool) -> bool:
-    """Run DVC on one stage and tell whether the run cache had the result."""
-    logger = get_run_logger()
-    last: list[str] = []
-    is_restored = False
+def _run_nodes(
+    nodes: list[Node], root: Path, *, is_forced: bool, services: Services
+) -> State[Any] | dict[str, str]:
+    pools = find_pools(nodes)
+    futures: dict[str, PrefectFuture[Any]] = {}
+    for node in nodes:
+        stage = run_stage.with_options(
+            retries=node.retries,
+            retry_delay_seconds=_RETRY_DELAY_S,
+            retry_condition_fn=_may_retry,
+            description=node.desc,
+        )
+        futures[node.name] = stage.submit(
+            node,
+            root=root,
+            is_forced=is_forced,
+            services=services,
+            pools=pools,
+            return_state=False,
+            wait_for=[futures[name] for name in node.upstream],
+        )
+    for future in futures.values():
+        future.wait()
+    endings = {name: str(future.state.name) for name, future in futures.items()}
+    show.show_summary(nodes, endings, root)
+    failed = [name for name, future in futures.items() if not future.state.is_completed()]
+    if failed:
+        return Failed(message=f"not completed: {', '.join(failed)}")
+    return endings
 
-    def on_line(line: str) -> None:
-        nonlocal is_restored
-        is_restored = is_restored or _RESTORED in line
-        last.append(line)
-        del last[:-20]
-        logger.info("%s", line)
 
-    # --wait-for-lock: stages that run at the same time share the lock of the repository.
-    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item"]
-    command += ["--force"] if is_forced else []
-    status = run_child([*command, node.name], cwd=root, on_line=on_line)
-    if status:
-        raise StageFailed(f"{node.name}: dvc ended with status {status}\n" + "\n".join(last))
-    return is_restored
+def _may_retry(task: Any, run: Any, state: State[Any]) -> bool:
+    """Tell Prefect not to try again what was killed with its flow: it would wait for nothing."""
+    return not waits_until_ending(0.0)
 
 
-def _show_metrics(node: Node, root: Path) -> None:
-    rows = []
-    for name in node.metrics:
-        path = root / name
-        if path.exists():
-            content = json.loads(path.read_text(encoding="utf-8"))
-            rows += [{"figure": key, "value": json.dumps(value)} for key, value in content.items()]
-    if rows:
-        key = re.sub("[^a-z0-9]+", "-", node.name)
-        create_table_artifact(key=f"metrics-{key}", table=rows, description=node.desc)
+__all__ = ["StageFailed", "pipeline", "run_stage", "with_jobs"]

@@ -5,10 +5,14 @@ import ctypes
 import os
 import signal
 import subprocess
-import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import IO
+
+from flows.settings import WORKER_VARIABLE
 
 _PR_SET_PDEATHSIG = 1
 _PATIENCE_S = 10.0
@@ -17,35 +21,87 @@ _LIBC = ctypes.CDLL(None)
 
 _children: set[subprocess.Popen[str]] = set()
 _lock = threading.Lock()
+_is_ending = threading.Event()
+
+
+class FlowEnds(RuntimeError):
+    """The flow is being ended: nothing new is started, as by a retry of what was just killed."""
+
+
+@contextmanager
+def ending_children() -> Iterator[None]:
+    """End every running child when the block is left by an exception, as in a cancellation."""
+    _is_ending.clear()
+    try:
+        yield
+    except BaseException:
+        kill_children()
+        raise
+
+
+def waits_until_ending(seconds: float) -> bool:
+    """Wait that long and tell whether the flow is being ended; return at once when it is."""
+    return _is_ending.wait(seconds)
+
+
+def start_child(
+    command: Sequence[str], *, cwd: Path, output: int | IO[str]
+) -> subprocess.Popen[str]:
+    """Start a command in a session of its own.
+
+    The kernel ends it when this thread or process dies; `kill_children` and `end_child` end it with
+    all that it started.
+
+    Args:
+        command: what to run.
+        cwd: where.
+        output: takes its output, standard error included; `subprocess.PIPE` to read it here.
+
+    Raises:
+        FlowEnds: `kill_children` was called.
+    """
+    if _is_ending.is_set():
+        raise FlowEnds(f"not started: {' '.join(command)}")
+    child = subprocess.Popen(
+        command,
+        cwd=cwd,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+        preexec_fn=partial(_die_with_parent, os.getpid()),
+    )
+    with _lock:
+        _children.add(child)
+    return child
+
+
+def end_child(child: subprocess.Popen[str]) -> None:
+    """End a child and what it started: TERM, ten seconds of patience, KILL."""
+    try:
+        _kill(child)
+    finally:
+        with _lock:
+            _children.discard(child)
 
 
 def run_child(command: Sequence[str], *, cwd: Path, on_line: Callable[[str], None]) -> int:
-    """Run a command in a session of its own and return its exit status.
-
-    The kernel ends it when this process dies, and `kill_children` ends it with all that it started.
+    """Run a command to its end, as `start_child` does, and return its exit status.
 
     Args:
         command: what to run.
         cwd: where.
         on_line: takes each line of output, standard error included.
     """
-    child = subprocess.Popen(
-        command,
-        cwd=cwd,
-        env=_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-        preexec_fn=_die_with_parent,
-    )
-    with _lock:
-        _children.add(child)
+    child = start_child(command, cwd=cwd, output=subprocess.PIPE)
     try:
         assert child.stdout is not None
-        for line in child.stdout:
-            on_line(line.rstrip("\n"))
+        with child.stdout as lines:
+            for line in lines:
+                on_line(line.rstrip("\n"))
         return child.wait()
     except BaseException:
         _kill(child)
@@ -57,6 +113,7 @@ def run_child(command: Sequence[str], *, cwd: Path, on_line: Callable[[str], Non
 
 def kill_children() -> None:
     """End every running child and what it started: TERM, ten seconds of patience, KILL."""
+    _is_ending.set()
     with _lock:
         running = list(_children)
     for child in running:
@@ -65,10 +122,22 @@ def kill_children() -> None:
         _kill(child)
 
 
-def _environment() -> dict[str, str]:
-    """Return ours, with this interpreter first in PATH: dvc.yaml says `python`."""
-    folder = str(Path(sys.executable).parent)
-    return {**os.environ, "PATH": os.pathsep.join([folder, os.environ.get("PATH", "")])}
+def end_with_worker() -> None:
+    """Let the kernel end this flow run when the worker that started it dies.
+
+    Prefect gives a flow run a session of its own, and a worker that is killed leaves it running.
+    The signal is the one of a cancellation, so the flow ends its stages. A flow that no worker has
+    started is left alone.
+
+    Raises:
+        SystemExit: the worker has died already.
+    """
+    if "PREFECT__FLOW_RUN_ID" not in os.environ:
+        return
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    worker = os.environ.get(WORKER_VARIABLE)
+    if worker is not None and os.getppid() != int(worker):
+        raise SystemExit(f"the worker {worker} that started this flow run is gone")
 
 
 def _kill(child: subprocess.Popen[str]) -> None:
@@ -87,5 +156,7 @@ def _signal(child: subprocess.Popen[str], number: signal.Signals) -> None:
         return
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(parent: int) -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(1)

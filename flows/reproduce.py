@@ -1,46 +1,25 @@
 """`python -m flows.reproduce`: the whole flow, with or without a Prefect server."""
 
 import argparse
-import os
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from agentic_vlm.errors import AgenticError
-
-# Read by Prefect when it is imported. The server that it starts for itself takes up to 20 s on a
-# small machine, which is just its own limit.
-_ENVIRONMENT = {
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-    "DO_NOT_TRACK": "1",
-    "DVC_NO_ANALYTICS": "1",
-}
+from flows.settings import prepare_environment
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the flow and return the exit status."""
     options = _parser().parse_args(arguments)
     root = options.root.resolve()
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    home = Path(os.environ.setdefault("PREFECT_HOME", str(root / ".scratch" / "prefect")))
-    # Prefect's own server does not make the folder of its database, and then never answers.
-    home.mkdir(parents=True, exist_ok=True)
+    prepare_environment(root)
     signal.signal(signal.SIGTERM, _stop)
-    # Takes a second and reads the environment above.
-    from flows.pipeline import with_jobs
-
     try:
-        state = with_jobs(options.jobs)(
-            root=root,
-            targets=tuple(options.stages),
-            is_forced=options.force,
-            return_state=True,
-        )
+        state = _run(options, root)
     except AgenticError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -48,9 +27,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{state.message}\n")
         sys.stderr.write("  fix: the lines above say why; what has finished is not run again\n")
         return 1
+    if options.apart:
+        sys.stdout.write(f"recorded: dvc exp show; dvc exp apply {state.result()} brings it here\n")
+        return 0
     for name, ending in state.result().items():
         sys.stdout.write(f"{name:20} {ending}\n")
     return 0
+
+
+def _run(options: argparse.Namespace, root: Path) -> Any:
+    """Run the flow and return its final state."""
+    wishes = {
+        "recipe": options.recipe,
+        "overrides": options.overrides,
+        "targets": options.stages,
+        "force": options.force,
+        "root": root,
+    }
+    # They take a second and read the environment that `main` sets.
+    if options.apart:
+        from flows.experiment import experiment
+
+        return experiment(**wishes, name=options.apart, return_state=True)
+    from flows.pipeline import with_jobs
+
+    return with_jobs(options.jobs)(**wishes, return_state=True)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -67,6 +68,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("stages", nargs="*", help="stages to run with what they need; default all")
     parser.add_argument("--force", action="store_true", help="run stages that are up to date too")
+    parser.add_argument("--recipe", default="", help="recipe to lay over params.yaml first")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="value to set in params.yaml first, such as seed=1; may be given again",
+    )
+    parser.add_argument(
+        "--apart",
+        default="",
+        metavar="NAME",
+        help="run the last commit in a git worktree of its own and keep it as this DVC experiment",
+    )
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="stages at once")
     parser.add_argument("--root", type=Path, default=Path(), help="root of the project")
     return parser

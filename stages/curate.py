@@ -1,13 +1,14 @@
 """curate: RawSample -> CuratedSample. Checkable answers, each sample once, none of a suite."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from agentic_vlm.curation.decontaminate import SuiteFilter
 from agentic_vlm.curation.duplicates import DuplicateFilter
+from agentic_vlm.curation.executor import map_shards
 from agentic_vlm.curation.normalise import normalise_sample
 from agentic_vlm.curation.picture_match import LookCache
-from agentic_vlm.curation.pictures import PictureView, view_picture
+from agentic_vlm.curation.pictures import PictureView, view_shard
 from agentic_vlm.schema import CuratedSample, RawSample, Rejection
 from agentic_vlm.stage import Stage, StageContext, StageReport
 from agentic_vlm.store import ImageStore, iter_records, read_records, write_records
@@ -18,6 +19,8 @@ STAGE = Stage(
     reads=("data/raw", "data/suites"),
     writes=("data/curated",),
 )
+# Some seconds of work, and some MB on the way to a worker.
+_PICTURES_PER_SHARD = 64
 
 
 def run(context: StageContext) -> StageReport:
@@ -66,13 +69,13 @@ def _views(
 ) -> dict[str, PictureView]:
     """Return what is compared of every picture; each is decoded once and let go."""
     names = sorted({ref.sha256 for sample in samples for ref in sample.images})
+    # Workers need no access to our files: pictures travel encoded.
+    pictures = ((sha256, store.get_bytes(sha256)) for sha256 in names)
     with context.progress("pictures", total=len(names)) as progress:
-        return dict(_iter_views(store, progress.track(names)))
-
-
-def _iter_views(store: ImageStore, names: Iterable[str]) -> Iterator[tuple[str, PictureView]]:
-    for sha256 in names:
-        yield sha256, view_picture(store.get(sha256), keeps_look=False)
+        views = map_shards(
+            view_shard, pictures, shard_size=_PICTURES_PER_SHARD, on_done=progress.advance
+        )
+        return dict(views)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 from agentic_vlm.agent.runtime import open_runtime
@@ -15,7 +16,7 @@ from agentic_vlm.evaluation.run import (
     plan_asks,
 )
 from agentic_vlm.evaluation.summary import column_of, summarize_model
-from agentic_vlm.grading import NoJudge
+from agentic_vlm.grading import Grade, ModelJudge, open_judge
 from agentic_vlm.schema import ProbeMode, RawSample, ScoredAnswer, Trajectory
 from agentic_vlm.stage import Stage, StageContext, StageReport
 from agentic_vlm.store import ImageStore, ImageWriter, Parts, read_records, write_records
@@ -39,11 +40,7 @@ def run(context: StageContext) -> StageReport:
         trajectories, images = _answer(context, asks)
     samples = {sample.sample_id: sample for rows in suites.values() for sample in rows}
     with context.timed("grade"):
-        graded = asyncio.run(
-            grade_trajectories(
-                trajectories, samples, judge=NoJudge(), params=context.params.grading
-            )
-        )
+        graded, judged = asyncio.run(_grade(context, trajectories, samples))
     scores = list(iter_scores(graded, suites, model=model))
     out = context.write_to(f"data/scores/{model}")
     images.close(keep=_shown(trajectories))
@@ -58,7 +55,17 @@ def run(context: StageContext) -> StageReport:
     )
     left_out = {"exact_duplicate": num_doubles * len(modes)} if num_doubles else {}
     num_in = len(scores) + sum(left_out.values())
-    return StageReport(num_in, len(scores), left_out, _summary(scores))
+    return StageReport(num_in, len(scores), left_out, {**_summary(scores), **judged})
+
+
+async def _grade(
+    context: StageContext, trajectories: list[Trajectory], samples: dict[str, RawSample]
+) -> tuple[list[tuple[Trajectory, Grade]], dict[str, object]]:
+    """Return the grades, and what the judge was asked if there is one."""
+    grading = context.params.grading
+    async with open_judge(grading, root=context.root) as judge:
+        graded = await grade_trajectories(trajectories, samples, judge=judge, params=grading)
+    return graded, {"judge": asdict(judge.counts)} if isinstance(judge, ModelJudge) else {}
 
 
 def _modes(context: StageContext) -> tuple[ProbeMode, ...]:

@@ -7,6 +7,7 @@ from agentic_vlm.agent.runtime import open_runtime
 from agentic_vlm.curation.attempts import ProbeWork, probe_id, run_attempts
 from agentic_vlm.curation.pass_rates import summarise_probes
 from agentic_vlm.curation.schedule import Rules, Schedule
+from agentic_vlm.grading import open_judge
 from agentic_vlm.schema import CuratedSample, Probe, ProbeMode, Trajectory
 from agentic_vlm.stage import Stage, StageContext, StageReport
 from agentic_vlm.store import ImageStore, iter_records, write_records
@@ -55,7 +56,10 @@ async def _run(
     total = len(samples) * 2 * context.params.probe.num_attempts
     checkpoint = context.read_from("models/base")
     corpus = context.read_from("data/corpus")
-    async with open_runtime(context.params, checkpoint=checkpoint, corpus=corpus) as runtime:
+    async with (
+        open_judge(context.params.grading, root=context.root) as judge,
+        open_runtime(context.params, checkpoint=checkpoint, corpus=corpus) as runtime,
+    ):
         with context.progress("attempts", total=total) as progress:
             await run_attempts(
                 schedule,
@@ -65,6 +69,7 @@ async def _run(
                 work=work,
                 params=context.params,
                 on_done=progress.advance,
+                judge=judge,
             )
             progress.advance(total - progress.num_done)
 

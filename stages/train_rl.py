@@ -7,6 +7,7 @@ from typing import Any
 from agentic_vlm.agent.render import Renderer
 from agentic_vlm.agent.runtime import open_kit
 from agentic_vlm.backends.local import InProcessPolicy, load_model, load_processor
+from agentic_vlm.grading import open_judge
 from agentic_vlm.schema import CuratedSample, Rollout
 from agentic_vlm.stage import Stage, StageContext, StageReport
 from agentic_vlm.store import ImageStore, ImageWriter, Parts, read_records, write_records
@@ -95,6 +96,8 @@ def _open_roller(
     loop = LoopThread()
     kit_context = open_kit(context.params, corpus=context.read_from("data/corpus"))
     kit = loop.run(kit_context.__aenter__())
+    judge_context = open_judge(context.params.grading, root=context.root)
+    judge = loop.run(judge_context.__aenter__())
     try:
         roller = Roller(
             policy,
@@ -106,9 +109,11 @@ def _open_roller(
             params=context.params.train_rl,
             grading=context.params.grading,
             seed=context.params.seed,
+            judge=judge,
         )
         yield roller, policy
     finally:
+        loop.run(judge_context.__aexit__(None, None, None))
         loop.run(kit_context.__aexit__(None, None, None))
         loop.run(policy.close())
         loop.close()

@@ -13,6 +13,7 @@ from agentic_vlm.agent.task import EpisodeTask
 from agentic_vlm.backends.base import Policy
 from agentic_vlm.params import AgentParams
 from agentic_vlm.schema import StopReason
+from agentic_vlm.store.latencies import Latency, log_latencies
 from agentic_vlm.tools.toolbox import Toolbox, Toolkit
 
 logger = logging.getLogger(__name__)
@@ -94,6 +95,7 @@ async def run_batch(
         while turn is not None:
             index, task = turn
             episodes[index] = episode = await runner.run(task)
+            _log_calls(episode)
             if on_episode is not None:
                 on_episode(task, episode)
             turn = _next(queue, policy, done=task)
@@ -113,6 +115,11 @@ def _next(
         policy.expect(1)
     policy.done(done.episode_id(policy.policy_id))
     return following
+
+
+def _log_calls(episode: Episode) -> None:
+    calls = (Latency(call.turn, call.tool, call.latency_s) for call in episode.timings)
+    log_latencies(episode.trajectory.trajectory_id, calls)
 
 
 def _failed(task: EpisodeTask, policy_id: str, params: AgentParams, fault: Exception) -> Episode:

@@ -191,7 +191,8 @@ class _Loop:
         match action:
             case ToolCall():
                 result = await self.toolbox.run(action)
-                self.state.timings.append(CallTiming(number, action.tool, result.latency_s))
+                timing = CallTiming(number, action.tool, result.latency_s, result.cost_usd)
+                self.state.timings.append(timing)
                 return result
             case ParseFailure():
                 return ToolResult(

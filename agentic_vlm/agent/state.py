@@ -32,6 +32,8 @@ class CallTiming:
     """Name as called."""
     latency_s: float
     """Wall-clock seconds."""
+    cost_usd: float = 0.0
+    """What services on the network charge for it, US dollars."""
 
 
 @dataclass(slots=True)

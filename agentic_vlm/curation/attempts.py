@@ -1,5 +1,7 @@
 """Runs the attempts of the probe, round by round, so that a crash costs one chunk at most."""
 
+import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -8,10 +10,13 @@ from agentic_vlm.agent.runtime import Runtime
 from agentic_vlm.agent.state import Episode
 from agentic_vlm.agent.task import EpisodeTask, episode_seed
 from agentic_vlm.curation.schedule import Attempt, Schedule, chunks_of
-from agentic_vlm.grading import grade_answer
+from agentic_vlm.errors import JudgeUnavailable
+from agentic_vlm.grading import Judge, NoJudge, grade_with_judge
 from agentic_vlm.params import GradingParams, Params
-from agentic_vlm.schema import CuratedSample, Probe, StopReason, Trajectory
+from agentic_vlm.schema import CuratedSample, Probe, StopReason, Trajectory, Verdict
 from agentic_vlm.store import ImageStore, ImageWriter, Parts
+
+logger = logging.getLogger(__name__)
 
 # Chunks are a function of the decisions so far, never of what a crash left: a resumed run forms
 # the same batches as one that was not interrupted.
@@ -52,6 +57,7 @@ async def run_attempts(
     work: ProbeWork,
     params: Params,
     on_done: Callable[[int], None],
+    judge: Judge | None = None,
 ) -> None:
     """Make every attempt that the schedule asks for; finished ones are taken from `work`.
 
@@ -63,7 +69,9 @@ async def run_attempts(
         work: where finished attempts are kept.
         params: seed, probe and grading.
         on_done: told how many attempts were finished.
+        judge: decides what the rules leave open; absent: they stay open.
     """
+    judge = judge or NoJudge()
     finished = {probe_id(probe): probe for probe in work.probes}
     while attempts := schedule.next_round():
         for chunk in chunks_of(attempts, _CHUNK):
@@ -71,7 +79,7 @@ async def run_attempts(
             probes = [probe for probe in known if probe is not None]
             if len(probes) < len(chunk):
                 tasks = [_task(attempt, samples, store, params.seed) for attempt in chunk]
-                probes = await _run_chunk(tasks, samples, runtime, work, params)
+                probes = await _run_chunk(tasks, samples, runtime, work, params, judge)
             for probe in probes:
                 schedule.record(probe.sample_id, probe.mode, probe.verdict)
             on_done(len(probes))
@@ -83,6 +91,7 @@ async def _run_chunk(
     runtime: Runtime,
     work: ProbeWork,
     params: Params,
+    judge: Judge,
 ) -> list[Probe]:
     episodes = await run_batch(
         tasks,
@@ -91,12 +100,16 @@ async def _run_chunk(
         renderer=runtime.renderer,
         temperature=params.probe.temperature,
     )
-    rows = [
-        (_to_probe(task, episode.trajectory, samples[task.sample_id], params.grading), episode)
-        for task, episode in zip(tasks, episodes, strict=True)
-    ]
-    work.add(rows)
-    return [probe for probe, _ in rows]
+    probes = await asyncio.gather(
+        *(
+            _to_probe(
+                task, episode.trajectory, samples[task.sample_id], params.grading, judge=judge
+            )
+            for task, episode in zip(tasks, episodes, strict=True)
+        )
+    )
+    work.add(list(zip(probes, episodes, strict=True)))
+    return probes
 
 
 def _task(
@@ -118,12 +131,17 @@ def _task(
     )
 
 
-def _to_probe(
-    task: EpisodeTask, trajectory: Trajectory, sample: CuratedSample, grading: GradingParams
+async def _to_probe(
+    task: EpisodeTask,
+    trajectory: Trajectory,
+    sample: CuratedSample,
+    grading: GradingParams,
+    *,
+    judge: Judge,
 ) -> Probe:
     verdict = None
     if trajectory.stop_reason is not StopReason.INFRASTRUCTURE:
-        verdict = grade_answer(trajectory.answer, sample, params=grading).verdict
+        verdict = await _verdict(trajectory, sample, grading, judge=judge)
     return Probe(
         sample_id=task.sample_id,
         mode=task.mode,
@@ -134,3 +152,17 @@ def _to_probe(
         stop_reason=trajectory.stop_reason.value,
         num_calls=trajectory.num_calls,
     )
+
+
+async def _verdict(
+    trajectory: Trajectory, sample: CuratedSample, grading: GradingParams, *, judge: Judge
+) -> Verdict | None:
+    """Return the verdict; None where the judge failed, which says nothing about the answer."""
+    try:
+        grade = await grade_with_judge(
+            trajectory.answer, sample, question=sample.question, judge=judge, params=grading
+        )
+    except JudgeUnavailable as fault:
+        logger.warning("probe: an attempt has no verdict: %s", fault.what)
+        return None
+    return grade.verdict

@@ -1,7 +1,7 @@
 """What is compared of a picture: hashes of the whole and of its parts, and a small look."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import imagehash
@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.fft import dctn
+
+from agentic_vlm.vision import decode_image, to_rgb
 
 LOOK_PX = 128
 """Side of the look, px."""
@@ -63,6 +65,21 @@ def view_picture(image: Image.Image, *, keeps_look: bool = True) -> PictureView:
         ratio=image.width / image.height,
         look=look if keeps_look else None,
     )
+
+
+def view_shard(shard: Sequence[tuple[str, bytes]]) -> list[tuple[str, PictureView]]:
+    """Decode pictures, given by digest and encoded file, and return what is compared of each.
+
+    Looks are left out: the few that a decision needs are loaded again.
+
+    Raises:
+        ImageError: a picture is broken.
+    """
+    views = []
+    for sha256, encoded in shard:
+        image = to_rgb(decode_image(encoded, where=f"picture {sha256}"))
+        views.append((sha256, view_picture(image, keeps_look=False)))
+    return views
 
 
 def take_look(image: Image.Image) -> Look:

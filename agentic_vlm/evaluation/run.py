@@ -5,6 +5,7 @@ chunks of `agent.max_concurrent`, and only whole chunks are kept: the batches of
 then those of an uninterrupted one, so that rounding inside a batch cannot tell them apart.
 """
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -94,13 +95,20 @@ async def grade_trajectories(
     judge: Judge,
     params: GradingParams,
 ) -> list[tuple[Trajectory, Grade]]:
-    """Grade each trajectory and note the verdict in it, in the order given."""
-    graded = []
-    for trajectory in trajectories:
-        sample = samples[trajectory.sample_id]
-        grade = await _grade(trajectory, sample, judge=judge, params=params)
-        graded.append((trajectory.model_copy(update={"verdict": grade.verdict}), grade))
-    return graded
+    """Grade each trajectory and note the verdict in it, in the order given.
+
+    A judge is asked about many at once, as far as it allows.
+    """
+    grades = await asyncio.gather(
+        *(
+            _grade(trajectory, samples[trajectory.sample_id], judge=judge, params=params)
+            for trajectory in trajectories
+        )
+    )
+    return [
+        (trajectory.model_copy(update={"verdict": grade.verdict}), grade)
+        for trajectory, grade in zip(trajectories, grades, strict=True)
+    ]
 
 
 def iter_scores(

@@ -35,3 +35,18 @@ def extract_answer(text: str, *, allow_plain: bool = True) -> str | None:
     if reply.endswith(".") and not reply.endswith(".."):
         reply = reply[:-1].rstrip()
     return reply or None
+
+
+def extract_as_released(text: str) -> str:
+    """Return the answer as the released evaluation takes it: the first tags, else everything.
+
+    Source: the VLMEvalKit fork in DeepEyesV2 0373e6e, agent mode.
+
+    >>> extract_as_released("<answer>3</answer> no, <answer>4</answer>")
+    '3'
+    """
+    start = text.find("<answer>")
+    end = text.find("</answer>", start)
+    if start < 0 or end < 0:
+        return text
+    return text[start + len("<answer>") : end].strip()

@@ -1,8 +1,9 @@
 """Judge: decides what the rules leave open."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from agentic_vlm.grading.rules import Gradable, Grade, grade_answer
+from agentic_vlm.grading.findings import Grade
+from agentic_vlm.grading.rules import Gradable, grade_answer
 from agentic_vlm.params import GradingParams
 from agentic_vlm.schema import AnswerType, Verdict
 
@@ -30,6 +31,15 @@ class NoJudge:
         return Verdict.UNGRADED
 
 
+@runtime_checkable
+class CountsDisagreement(Protocol):
+    """A judge that wants to know where it overrules a rule."""
+
+    def note_disagreement(self) -> None:
+        """Count an answer that a rule calls incorrect and the judge correct."""
+        ...
+
+
 async def grade_with_judge(
     answer: str | None,
     sample: Gradable,
@@ -40,6 +50,9 @@ async def grade_with_judge(
 ) -> Grade:
     """Grade by rules, and ask the judge where they doubt or where only words differ.
 
+    Without a judge the verdict of the rule stays. A judge that cannot tell leaves the answer
+    ungraded: it was asked since the rule could not be sure.
+
     Raises:
         JudgeUnavailable: the judge failed.
     """
@@ -47,10 +60,14 @@ async def grade_with_judge(
     is_open = grade.verdict is Verdict.UNGRADED or (
         grade.verdict is Verdict.INCORRECT and grade.rule in _OPEN_RULES
     )
-    if answer is None or not is_open:
+    if answer is None or not is_open or isinstance(judge, NoJudge):
         return grade
     references = (sample.answer, *sample.aliases)
     verdict = await judge.judge(question, answer=answer, references=references)
+    is_overruled = (grade.verdict, verdict) == (Verdict.INCORRECT, Verdict.CORRECT)
+    if is_overruled and isinstance(judge, CountsDisagreement):
+        judge.note_disagreement()
+    left_open = f"the rule {grade.rule} left it open: {grade.reason}"
     if verdict is Verdict.UNGRADED:
-        return grade
-    return Grade(verdict, "judge", f"the rule {grade.rule} left it open: {grade.reason}")
+        return Grade(verdict, "judge", f"the judge is undecided; {left_open}")
+    return Grade(verdict, "judge", left_open)

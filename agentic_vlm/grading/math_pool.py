@@ -8,17 +8,41 @@ import subprocess
 import sys
 import threading
 import time
+from enum import StrEnum
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from agentic_vlm.errors import JudgeUnavailable
+from agentic_vlm.grading.latex import normalize_math
 
 _START_TIMEOUT_S = 120.0
 _NUM_WORKERS = 2
+_WALL_PER_CPU = 20
+_MAX_REMEMBERED = 10_000
+
+
+class Equality(StrEnum):
+    """What a comparison found."""
+
+    EQUAL = "equal"
+    NEAR = "near"
+    """Numbers that agree to many figures, as a rounded root does with its exact form."""
+    DIFFERENT = "different"
+    UNKNOWN = "unknown"
+    """One of the two cannot be read, or the time was over."""
+
+
+class Comparison(NamedTuple):
+    """What a comparison found, and what it cost."""
+
+    equality: Equality
+    cpu_s: float
+    """CPU seconds of the worker; the whole limit where it ran out."""
 
 
 class _Worker:
-    """One process; dead after the first comparison that does not come back.
+    """One process that forks a child per time limit.
 
     Raises:
         JudgeUnavailable: the process does not start.
@@ -43,21 +67,23 @@ class _Worker:
                 "see what `python -m agentic_vlm.grading.math_worker < /dev/null` says",
             )
 
-    def ask(self, reference: str, answer: str, timeout_s: float) -> bool | None:
-        """Return the reply; None where there is none in time, and then the process is gone."""
+    def ask(self, reference: str, answer: str, timeout_s: float) -> Comparison:
+        """Return the reply; the worker ends a comparison after `timeout_s` of CPU time."""
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(json.dumps([reference, answer]).encode() + b"\n")
+            row = json.dumps([reference, answer, timeout_s]).encode() + b"\n"
+            self._process.stdin.write(row)
             self._process.stdin.flush()
         except OSError:
             self.close()
-            return None
-        line = self._read_line(timeout_s)
+            return Comparison(Equality.UNKNOWN, timeout_s)
+        # A CPU second may take many of the wall on a busy machine; this is the safety net.
+        line = self._read_line(_WALL_PER_CPU * timeout_s + _START_TIMEOUT_S)
         if line is None:
             self.close()
-            return None
-        reply: bool | None = json.loads(line)
-        return reply
+            return Comparison(Equality.UNKNOWN, timeout_s)
+        verdict, cpu_s = json.loads(line)
+        return Comparison(Equality(verdict), timeout_s if cpu_s is None else cpu_s)
 
     def _read_line(self, timeout_s: float) -> bytes | None:
         assert self._process.stdout is not None
@@ -78,7 +104,7 @@ class _Worker:
         return line
 
     def close(self) -> None:
-        """Kill the process."""
+        """Kill the process; its child ends with its input."""
         self.is_alive = False
         self._process.kill()
         for pipe in (self._process.stdin, self._process.stdout):
@@ -95,22 +121,44 @@ class MathPool:
         self._slots = threading.BoundedSemaphore(_NUM_WORKERS)
         self._lock = threading.Lock()
         self._idle: list[_Worker] = []
+        self._known: dict[tuple[str, str], Comparison] = {}
 
-    def is_equal(self, reference: str, answer: str, *, timeout_s: float) -> bool | None:
-        """Return whether two expressions are equal; None where that is not known in time.
+    def compare(self, reference: str, answer: str, *, timeout_s: float) -> Comparison:
+        """Compare two expressions in LaTeX or plain text.
+
+        A comparison that takes more than `timeout_s` of CPU time is `unknown`; the same two
+        expressions are compared once per process, and cost what they cost then.
 
         Raises:
             JudgeUnavailable: no process for the comparison can be started.
         """
+        if timeout_s <= 0:
+            return Comparison(Equality.UNKNOWN, 0.0)
+        key = (normalize_math(reference), normalize_math(answer))
+        if key[0] == key[1]:
+            return Comparison(Equality.EQUAL, 0.0)
+        known = self._known.get(key)
+        if known is not None:
+            return known if known.cpu_s <= timeout_s else Comparison(Equality.UNKNOWN, timeout_s)
+        found = self._ask(key, timeout_s)
+        with self._lock:
+            if len(self._known) >= _MAX_REMEMBERED:
+                self._known.clear()
+            # A comparison that ran out of time may be asked again with more of it.
+            if found.equality is not Equality.UNKNOWN:
+                self._known[key] = found
+        return found
+
+    def _ask(self, key: tuple[str, str], timeout_s: float) -> Comparison:
         with self._slots:
             with self._lock:
                 worker = self._idle.pop() if self._idle else None
             worker = worker or _Worker()
-            reply = worker.ask(reference, answer, timeout_s)
+            found = worker.ask(*key, timeout_s)
             with self._lock:
                 if worker.is_alive:
                     self._idle.append(worker)
-            return reply
+            return found
 
     def close(self) -> None:
         """Kill idle workers."""

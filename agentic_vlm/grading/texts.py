@@ -1,16 +1,69 @@
-"""Texts made comparable: letter case, articles, punctuation, lead-ins."""
+"""Texts made comparable: letter case, articles, punctuation, lead-ins, boxes."""
 
+import json
 import re
 import unicodedata
 
 _LEAD_IN = re.compile(
     r"\s*(?:(?:so|thus|therefore|hence)\b[\s,]*)?"
-    r"(?:(?:the\s+)?(?:final\s+|correct\s+|right\s+)?(?:answer|option|choice)\s*(?:is\s*:?|:)|it\s+is\b|it's\b)\s*",
+    r"(?:i\s+(?:think|believe)\s+(?:that\s+)?)?"
+    r"(?:(?:the\s+)?(?:final\s+|correct\s+|right\s+|best\s+)?(?:answer|option|choice)s?\s*(?:is\s*:?|are\s*:?|:)"
+    r"|it\s+is\b|it's\b)\s*",
     re.IGNORECASE,
 )
-_BOXED = re.compile(r"\\boxed\s*\{([^{}]*)\}")
+_BOX = "\\boxed{"
+_LATEX_TEXT = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|operatorname)\s*\{([^{}]*)\}")
+_LATEX_BRACKETS = re.compile(r"\\[()\[\]]")
 _ARTICLES = frozenset({"a", "an", "the"})
 _WRAPPERS = re.compile(r"[*`$]+")
+_PUNCTUATION = ".,;:!?\"'()[]{}\u2018\u2019\u201c\u201d\u3002\uff0c"
+_HEDGES = frozenset(
+    {"not", "no", "never", "neither", "nor", "or", "cannot", "except", "isn't", "unless", "rather"}
+)
+
+
+def last_box(text: str) -> str | None:
+    r"""Return what the last LaTeX box holds, a box that was cut off included; None without one.
+
+    >>> last_box(r"\boxed{13} so \boxed{\frac{1}{2}}.")
+    '\\frac{1}{2}'
+    """
+    start = text.rfind(_BOX)
+    if start < 0:
+        return None
+    depth = 1
+    begin = start + len(_BOX)
+    for index in range(begin, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[index], 0)
+        if depth == 0:
+            return text[begin:index].strip()
+    return text[begin:].strip()
+
+
+def unwrap(text: str) -> str:
+    r"""Return the text without tags, JSON, boxes and LaTeX text commands around it.
+
+    >>> unwrap('{"answer": "A"}')
+    'A'
+    >>> unwrap(r"so $\boxed{\text{B}}$")
+    'B'
+    """
+    text = text.strip().removeprefix("<answer>").removesuffix("</answer>").strip()
+    text = _json_answer(text) or text
+    text = last_box(text) or text
+    text = _LATEX_TEXT.sub(r"\1", text)
+    return _LATEX_BRACKETS.sub(" ", text).strip()
+
+
+def _json_answer(text: str) -> str | None:
+    if not text.startswith("{"):
+        return None
+    try:
+        reply = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    answer = reply.get("answer") if isinstance(reply, dict) else None
+    return str(answer) if isinstance(answer, str | int | float) else None
 
 
 def strip_lead_in(text: str) -> str:
@@ -21,10 +74,7 @@ def strip_lead_in(text: str) -> str:
     >>> strip_lead_in(r"\boxed{B}")
     'B'
     """
-    boxes = _BOXED.findall(text)
-    if boxes and boxes[-1].strip():
-        text = boxes[-1]
-    text = _WRAPPERS.sub("", text).strip()
+    text = _WRAPPERS.sub("", unwrap(text)).strip()
     lead = _LEAD_IN.match(text)
     if lead and text[lead.end() :].strip():
         text = text[lead.end() :]
@@ -42,7 +92,7 @@ def text_words(text: str) -> list[str]:
     ['red', 'round', 'plate']
     """
     folded = unicodedata.normalize("NFKC", text).casefold()
-    words = [word.strip(".,;:!?\"'()[]{}\u2018\u2019\u201c\u201d") for word in folded.split()]
+    words = [word.strip(_PUNCTUATION) for word in folded.split()]
     words = [word for word in words if word]
     return [word for word in words if word not in _ARTICLES] or words
 
@@ -57,3 +107,12 @@ def contains_words(words: list[str], part: list[str]) -> bool:
         return False
     spots = (index for index, word in enumerate(words) if word == part[0])
     return any(words[spot : spot + len(part)] == part for spot in spots)
+
+
+def is_hedged(words: list[str], *, besides: list[str]) -> bool:
+    """Return whether words such as `not` and `or` stand beside those of the reference.
+
+    >>> is_hedged(["not", "red"], besides=["red"])
+    True
+    """
+    return any(word in _HEDGES or word.endswith("n't") for word in words if word not in besides)

@@ -29,6 +29,8 @@ from agentic_vlm.params.faults import parse_section, read_yaml
 from agentic_vlm.params.parts import (
     AgentParams,
     GradingParams,
+    JudgeOptions,
+    LiveSearchParams,
     ModelParams,
     OpenAITeacher,
     SandboxParams,
@@ -134,6 +136,8 @@ __all__ = [
     "ImportedTeacher",
     "IngestParams",
     "JsonlSource",
+    "JudgeOptions",
+    "LiveSearchParams",
     "Mode",
     "ModelParams",
     "OpenAITeacher",

@@ -54,7 +54,7 @@ class AgentParams(Section):
     """The loop of an episode, the same in every phase."""
 
     protocol: Literal["deepeyesv2", "deepeyesv2_plus"] = "deepeyesv2"
-    """Turn grammar. `deepeyesv2_plus` adds `image_search{image, box}`."""
+    """Turn grammar. `deepeyesv2_plus` adds `image_search{image, box}` and `visit{url}`."""
     prompt: str = Field(default="pocket", pattern=r"^[a-z0-9_]+$")
     """Which system prompt: `<prompt>_system.md`. Paper: deepeyesv2."""
     observation: Literal["full", "compact"] = "compact"
@@ -92,54 +92,147 @@ class AgentParams(Section):
 class SandboxParams(Section):
     """Who runs model-written code, and within which limits."""
 
-    type: Literal["process", "fake"] = "process"
-    """`process`: a kernel in a resource-limited subprocess; `fake`: answers from a table."""
+    type: Literal["process", "daemon", "jupyter_gateway", "sandbox_fusion", "fake"] = "process"
+    """`process`: confined processes on this machine; `daemon`: the same on others, at
+    AGENTIC_SANDBOX_URLS; `jupyter_gateway`: kernels behind AGENTIC_JUPYTER_URL; `sandbox_fusion`:
+    AGENTIC_FUSION_URL, which sends all earlier cells again; `fake`: answers from a table."""
     cell_cpu_s: PositiveFloat = 5.0
     """CPU seconds of one cell; this ends a cell, so that results do not depend on load. Ours."""
     cell_wall_s: PositiveFloat = 10.0
-    """Wall-clock seconds of one cell: the safety net for sleeping code. Release: 10."""
+    """Wall-clock seconds of one cell: the safety net for sleeping code. Release: 10. A cell that
+    computes on a busy machine is not ended by it."""
     session_cpu_s: PositiveFloat = 60.0
-    """CPU seconds of all cells of an episode. Ours."""
+    """CPU seconds of all cells of an episode. Ours: a dozen cells that use up their share."""
     memory_mb: PositiveInt = 1024
-    """Address space of a kernel, MiB. Ours."""
+    """Address space of a kernel beyond Python and its pictures, MiB; more is a MemoryError. Ours:
+    an image of 12 MP as float64 takes 275."""
     file_mb: PositiveInt = 64
-    """Largest file that a cell may write, MiB. Ours."""
+    """Largest file that a cell may write, MiB. Ours: a picture of 16 MP uncompressed."""
+    box_mb: PositiveInt = 64
+    """Disk of a session, MiB. Ours: it is memory where the box is a tmpfs."""
+    max_box_files: PositiveInt = 2000
+    """Files and folders of a session. Ours: each costs the kernel about 1 KiB."""
+    max_threads: PositiveInt = 32
+    """Threads of a session; processes it may not have. Ours: `ThreadPoolExecutor()` has up to
+    32."""
+    max_open_files: PositiveInt = 64
+    """Open files of a session. Ours: imports and plots keep a handful open."""
     max_output_chars: PositiveInt = 1200
     """Characters of standard output that are kept. Release: no limit."""
     max_value_chars: PositiveInt = 600
     """Characters of the last expression that are kept. Ours."""
     max_images_per_cell: PositiveInt = 4
-    """Pictures that one cell may hand back. Ours."""
+    """Pictures that one cell may hand back. Ours; release: 10."""
+    max_images_per_session: PositiveInt = 32
+    """Pictures that all cells of an episode may hand back. Ours; release: 50 in a prompt."""
     max_image_pixels: PositiveInt = 16_000_000
-    """Largest picture that a cell may hand back, px. Ours."""
+    """Largest picture that a cell may hand back, px; larger ones are reduced. Ours: Qwen2.5-VL
+    shrinks what exceeds 12.8 million."""
     num_spares: Annotated[int, Field(ge=0)] = 2
     """Kernels kept warm for the next episodes."""
+    max_templates: Annotated[int, Field(ge=0)] = 4
+    """Prompts whose large pictures are kept once for all their sessions. Ours: 48 MB for 12 MP."""
+    max_running_cells: PositiveInt = 32
+    """Cells that run at the same time; others wait, and their waiting is no part of their time.
+    Ours: bounds memory; CPU time ends cells, so that waiting for a core makes no timeout."""
+    preload: tuple[str, ...] = ()
+    """Modules that the fork server imports beside numpy, Pillow and matplotlib, such as scipy; a
+    session imports others by itself, at its own cost."""
+
+
+class LiveSearchParams(Section):
+    """How a search service on the network is asked. Keys and addresses stand in the environment."""
+
+    max_per_second: PositiveFloat = 5.0
+    """Requests per second that are sent at most. Ours; services publish their own limits."""
+    max_concurrent: PositiveInt = 16
+    """Requests that are on their way at the same time. Ours."""
+    deadline_s: PositiveFloat = 25.0
+    """Seconds for one search with all its tries; below agent.tool_deadline_s. Ours."""
+    max_tries: PositiveInt = 4
+    """Tries of one search. Release: 3."""
+    backoff_s: PositiveFloat = 0.5
+    """Longest pause before the second try; it doubles with each try, and a random part of it is
+    waited. Release: 1 to 10 s before every call."""
+    max_failures: PositiveInt = 8
+    """Outages in a row after which the service is left alone for a while. Ours."""
+    cooldown_s: PositiveFloat = 10.0
+    """Seconds for which it is left alone. Ours."""
+    max_calls: PositiveInt | None = None
+    """Requests that one process may send; null for any number."""
+    max_usd: PositiveFloat | None = None
+    """US dollars that one process may spend; null for any sum."""
+    usd_per_call: Annotated[float, Field(ge=0.0)] = 0.001
+    """Price of a request that is answered, US dollars."""
+    max_answer_mb: PositiveFloat = 4.0
+    """Largest answer of a service, page or thumbnail, MB. Ours."""
 
 
 class SearchParams(Section):
     """Who answers a query."""
 
-    type: Literal["local", "fake"] = "local"
-    """`local`: the corpus of stage ingest; `fake`: answers from a table."""
+    type: Literal["local", "fake", "serper", "serpapi", "brave", "json"] = "local"
+    """`local`: the corpus of stage ingest; `fake`: answers from a table; the others are services:
+    `json` is any server with a simple JSON form, at the address in AGENTIC_SEARCH_URL.
+    Paper: Google results through Serper."""
+    pictures: Literal["same", "local", "serper", "serpapi", "json", "recorded"] = "same"
+    """Who answers a search by picture; `recorded` knows stored answers only. Paper: recorded, the
+    image search cache of MMSearch-R1."""
+    recording: Literal["off", "replay", "record_missing"] = "off"
+    """`replay` serves stored answers only; `record_missing` asks and stores what is not there."""
+    answers: str = Field(default="search_answers", min_length=1)
+    """Folder of stored answers, beside the corpus."""
     num_text_hits: PositiveInt = 3
     """Text hits per query. Paper: 5. Deviation: pocket 3, since each token costs CPU time."""
     num_image_hits: PositiveInt = 2
     """Picture hits per query. Paper: 5."""
     max_snippet_chars: PositiveInt = 120
     """Characters of one text hit. Ours: fits the pocket context."""
+    max_page_chars: PositiveInt = 400
+    """Characters of a page that a visit shows. Ours: fits the pocket context."""
     max_phash_distance: Annotated[int, Field(ge=0, le=64)] = 14
     """Largest Hamming distance of perceptual hashes that counts as the same picture. Ours."""
+    live: LiveSearchParams = LiveSearchParams()
+    """Limits for services on the network."""
+
+
+class JudgeOptions(Section):
+    """How a judge is asked, and what it may cost in one run of a stage."""
+
+    prompt: str = Field(default="consistency_v1", pattern=r"^[a-z0-9_]+$")
+    """File in `grading/prompts`; its name ends with its version."""
+    max_tokens: PositiveInt = 2048
+    """Tokens of one reply, reasoning included. Release: 8192."""
+    timeout_s: PositiveFloat = 120.0
+    """Seconds of one try of a request. Ours."""
+    num_retries: Annotated[int, Field(ge=0)] = 2
+    """New tries of a request that failed. Release: none, one failure ends the training step."""
+    max_concurrent: PositiveInt = 16
+    """Requests at the same time."""
+    max_calls: PositiveInt | None = None
+    """Requests of one run; absent: no limit. Known verdicts cost nothing."""
+    max_total_tokens: PositiveInt | None = None
+    """Tokens of all requests and replies of one run; absent: no limit."""
+    max_cost: PositiveFloat | None = None
+    """Money of one run, in the currency of the prices; absent: no limit."""
+    price_per_million_in: Annotated[float, Field(ge=0.0)] = 0.0
+    """Price of a million tokens of requests."""
+    price_per_million_out: Annotated[float, Field(ge=0.0)] = 0.0
+    """Price of a million tokens of replies."""
 
 
 class GradingParams(Section):
     """How an answer is compared with the reference."""
 
-    judge: Literal["none", "openai"] = "none"
-    """Who decides what the rules cannot. Paper: Qwen2.5-72B behind an OpenAI-compatible server."""
+    judge: Literal["none", "openai", "local", "replay"] = "none"
+    """Who decides what the rules cannot: nobody, a server, a checkpoint in this process, or only
+    verdicts that are known. Paper: Qwen2.5-72B behind an OpenAI-compatible server."""
     judge_model: str = ""
-    """Name of the judge at its server; empty without a judge."""
+    """Name of the judge at its server, or its folder; empty without a judge."""
+    judge_options: JudgeOptions = JudgeOptions()
+    """How it is asked."""
     math_timeout_s: PositiveFloat = 1.0
-    """Seconds for one symbolic comparison; past it the answer is ungraded. Ours."""
+    """CPU seconds for the symbolic part of one verdict; past it the answer is ungraded. Ours."""
     float_tolerance: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.01
     """Relative tolerance of decimal answers. Ours."""
 

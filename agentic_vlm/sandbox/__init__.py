@@ -20,6 +20,10 @@ def build(params: "SandboxParams") -> Sandbox:
             from agentic_vlm.sandbox.process import ProcessSandbox
 
             return ProcessSandbox(params)
+        case "daemon" | "jupyter_gateway" | "sandbox_fusion":
+            from agentic_vlm.sandbox.elsewhere import build_remote
+
+            return build_remote(params)
         case "fake":
             from agentic_vlm.sandbox.fake import FakeSandbox
 

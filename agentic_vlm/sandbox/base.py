@@ -43,7 +43,9 @@ class CellResult:
     num_dropped_images: int = 0
     """Pictures that were shown but not handed back."""
     wall_s: float = 0.0
-    """Seconds between request and answer."""
+    """Seconds between the run slot and the answer."""
+    queued_s: float = 0.0
+    """Seconds that the cell waited for a run slot."""
     cpu_s: float = 0.0
     """CPU seconds of the cell, as reported by the session; 0 where it died."""
     is_session_lost: bool = False

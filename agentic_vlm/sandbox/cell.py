@@ -12,6 +12,7 @@ import traceback
 from dataclasses import dataclass
 from types import CodeType
 
+from agentic_vlm.sandbox.arena import Arena
 from agentic_vlm.sandbox.limits import Limits
 from agentic_vlm.sandbox.output import Capture, cut_middle, without_addresses
 from agentic_vlm.sandbox.pictures import Gallery
@@ -34,14 +35,14 @@ class _Parts:
 class Notebook:
     """One namespace and the cells that ran in it."""
 
-    def __init__(self, limits: Limits, namespace: dict[str, object]) -> None:
+    def __init__(self, limits: Limits, namespace: dict[str, object], arena: Arena) -> None:
         self.gallery = Gallery(
             max_images=limits.max_images_per_cell, max_pixels=limits.max_image_pixels
         )
         self._limits = limits
         self._namespace = namespace
-        self._stdout = Capture(max_chars=limits.max_output_chars)
-        self._stderr = Capture(max_chars=limits.max_output_chars)
+        self._stdout = Capture(max_chars=limits.max_output_chars, mirror=arena.stdout)
+        self._stderr = Capture(max_chars=limits.max_output_chars, mirror=arena.stderr)
         self._timer = CpuTimer(limits)
         self._num_cells = 0
         self.gallery.install(namespace)
@@ -67,6 +68,7 @@ class Notebook:
         except BaseException as error:
             status, error_class = "error", type(error).__name__
             self._report(error)
+        self._timer.make_sure_it_is_off()
         sys.modules["matplotlib.pyplot"].close("all")
         return self._answer(status, error_class, value)
 

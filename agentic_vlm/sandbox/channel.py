@@ -1,6 +1,7 @@
 """The host's end of a session's socket: every byte that comes from it is checked, none trusted."""
 
 import asyncio
+import dataclasses
 import json
 import re
 import socket
@@ -14,13 +15,15 @@ from agentic_vlm.sandbox.output import cut_middle
 from agentic_vlm.sandbox.wire import LENGTH
 
 _MARK_CHARS = 64
+_MAX_SECONDS = 1e6
+_READ_AHEAD_BYTES = 65_536
 _MAX_ESCAPED_CHAR = 12
 _NOT_TEXT = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1f\x7f]"
 )
 
 
-class BadFrameError(Exception):
+class BadFrameError(ValueError):
     """A session sent something that a kernel never sends, or hung up."""
 
 
@@ -64,42 +67,83 @@ async def receive_answer(channel: socket.socket, limits: Limits, *, number: int)
         BadFrameError: it is malformed or over a limit, or the session is gone.
     """
     max_chars = 2 * limits.max_output_chars + limits.max_value_chars
-    (num_bytes,) = LENGTH.unpack(await receive_exactly(channel, LENGTH.size))
+    reader = _Reader(channel)
+    (num_bytes,) = LENGTH.unpack(await reader.take(LENGTH.size))
     if num_bytes > 65_536 + _MAX_ESCAPED_CHAR * max_chars:
         raise BadFrameError(f"header of {num_bytes} bytes")
     try:
-        header = json.loads(await receive_exactly(channel, num_bytes))
-        return await _read_result(channel, header, limits, number)
+        header = json.loads(await reader.take(num_bytes))
+        return await _read_result(reader, header, limits, number)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise BadFrameError(f"malformed answer: {error}") from error
 
 
+class _Reader:
+    """Reads ahead, so that most answers cost one call."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._ahead = b""
+
+    async def take(self, num_bytes: int) -> bytes | bytearray:
+        if not self._ahead:
+            try:
+                loop = asyncio.get_running_loop()
+                self._ahead = await loop.sock_recv(self._channel, _READ_AHEAD_BYTES)
+            except OSError as error:
+                raise HungUpError(str(error)) from error
+            if not self._ahead:
+                raise HungUpError("connection ended")
+        taken, self._ahead = self._ahead[:num_bytes], self._ahead[num_bytes:]
+        if len(taken) == num_bytes:
+            return taken
+        rest = await receive_exactly(self._channel, num_bytes - len(taken))
+        return taken + rest if taken else rest
+
+
 async def _read_result(
-    channel: socket.socket, header: dict[str, object], limits: Limits, number: int
+    reader: _Reader, header: dict[str, object], limits: Limits, number: int
 ) -> CellResult:
     if header["id"] != number:
         raise BadFrameError("answer to another request")
-    status = CellStatus(str(header["status"]))
-    if status is CellStatus.CRASHED:
+    result, sizes = parse_result(header, limits)
+    if result.status is CellStatus.CRASHED:
         raise BadFrameError("a kernel that answers has not crashed")
     images = [
-        Image.frombytes("RGB", size, await receive_exactly(channel, 3 * size[0] * size[1]))
-        for size in _sizes(header["sizes"], limits)
+        Image.frombytes("RGB", size, await reader.take(3 * size[0] * size[1])) for size in sizes
     ]
-    return CellResult(
-        status,
+    return dataclasses.replace(result, images=tuple(images))
+
+
+def parse_result(
+    header: dict[str, object], limits: Limits
+) -> tuple[CellResult, list[tuple[int, int]]]:
+    """Return what a header claims, without its pictures, and their sizes.
+
+    Raises:
+        BadFrameError: a field is over a limit.
+        KeyError: a field is missing.
+        ValueError: a field has a value that does not exist.
+    """
+    result = CellResult(
+        CellStatus(str(header["status"])),
         stdout=_text(header["stdout"], limits.max_output_chars),
         stderr=_text(header["stderr"], limits.max_output_chars),
         value=_text(header["value"], limits.max_value_chars),
         error_class=_text(header["error_class"], 200),
-        images=tuple(images),
         num_dropped_chars=_count(header["num_dropped_chars"]),
         num_dropped_images=_count(header["num_dropped_images"]),
-        cpu_s=max(0.0, float(str(header["cpu_s"]))),
+        cpu_s=_seconds(header["cpu_s"]),
     )
+    return result, parse_sizes(header["sizes"], limits)
 
 
-def _sizes(claimed: object, limits: Limits) -> list[tuple[int, int]]:
+def parse_sizes(claimed: object, limits: Limits) -> list[tuple[int, int]]:
+    """Return the sizes of pictures.
+
+    Raises:
+        BadFrameError: they are no sizes, or over a limit.
+    """
     if not isinstance(claimed, list) or len(claimed) > limits.max_images_per_cell:
         raise BadFrameError("too many pictures")
     sizes = []
@@ -117,11 +161,21 @@ def _count(claimed: object) -> int:
     return claimed
 
 
+def _seconds(claimed: object) -> float:
+    if not isinstance(claimed, int | float) or not 0.0 <= claimed < _MAX_SECONDS:
+        raise BadFrameError(f"no time: {claimed!r}")
+    return float(claimed)
+
+
 def _text(claimed: object, max_chars: int) -> str:
     if not isinstance(claimed, str):
         raise BadFrameError("no text")
     # A kernel has cut the text already; this bounds a forged one.
     return cut_middle(clean_text(claimed), max_chars=max_chars + _MARK_CHARS)[0]
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 async def send_opening(channel: socket.socket, frame: bytes, images: Sequence[Image.Image]) -> None:
@@ -134,7 +188,7 @@ async def send_opening(channel: socket.socket, frame: bytes, images: Sequence[Im
     try:
         await loop.sock_sendall(channel, frame)
         for image in images:
-            await loop.sock_sendall(channel, image.tobytes())
+            await loop.sock_sendall(channel, _rgb(image).tobytes())
     except OSError as error:
         raise HungUpError(str(error)) from error
     # No model code has run before this byte, so that what fails until now is ours.

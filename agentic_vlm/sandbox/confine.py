@@ -24,13 +24,17 @@ class Isolation:
     """Version of Landlock in force; 0 where the kernel has none."""
     has_seccomp: bool = False
     """System calls are filtered."""
+    shares: tuple[str, ...] = ()
+    """Folders of the host that sessions may read."""
     has_own_uid: bool = False
     """Each session has an id, or a user namespace, of its own."""
 
     @property
-    def is_offline(self) -> bool:
-        """Whether something keeps sessions from the network."""
-        return self.has_jail or self.has_seccomp
+    def tier(self) -> str:
+        """`A`: namespaces; `B`: Landlock and seccomp alone; empty: model code must not run here."""
+        if not self.has_seccomp:
+            return ""
+        return "A" if self.has_jail else "B" if self.landlock else ""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -41,19 +45,20 @@ class Isolation:
             "seccomp" if self.has_seccomp else "no seccomp",
             "own user id per session" if self.has_own_uid else "user id shared by sessions",
         )
-        if not self.has_jail and not self.landlock:
-            return (*held, "files of the host are readable")
-        return held
+        return (*held, *(f"readable: {share}" for share in self.shares))
 
 
-def enter(isolation: Isolation, *, session: int, box: str, file_mb: int) -> Isolation:
+def enter(
+    isolation: Isolation, *, session: int, box: str, box_mb: int, max_files: int
+) -> Isolation:
     """Confine this process for good and return the layers that hold.
 
     Args:
         isolation: what the fork server itself has.
         session: number of the session.
         box: working folder outside a jail; empty inside, where each session gets its own.
-        file_mb: size of the box inside a jail, MiB.
+        box_mb: size of the box inside a jail, MiB.
+        max_files: files and folders that such a box holds.
 
     Raises:
         OSError: a layer that this machine has could not be put on.
@@ -61,7 +66,7 @@ def enter(isolation: Isolation, *, session: int, box: str, file_mb: int) -> Isol
     is_root = os.getuid() == 0 and linux_root()
     uid = _FIRST_UID + session % _NUM_UIDS if is_root and _can_reach(isolation) else 0
     if isolation.has_jail:
-        jail.enter_box(uid=uid, file_mb=file_mb)
+        jail.enter_box(uid=uid, box_mb=box_mb, max_files=max_files)
         box = jail.BOX
     elif uid:
         os.chown(box, uid, uid)
@@ -72,14 +77,13 @@ def enter(isolation: Isolation, *, session: int, box: str, file_mb: int) -> Isol
     # Last change of identity is behind us: such a change would clear the death signal.
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     linux.prctl(linux.PR_SET_DUMPABLE, 0)
-    readable = jail.readable_paths()
+    readable = [*jail.readable_paths(), *isolation.shares]
     abi = landlock.restrict(readable=readable, devices=jail.DEVICES, writable=box)
-    if seccomp.is_supported():
-        seccomp.restrict(has_private_files=isolation.has_jail)
     _point_to(box)
-    return replace(
-        isolation, landlock=abi, has_seccomp=seccomp.is_supported(), has_own_uid=has_own_uid
-    )
+    has_seccomp = seccomp.is_supported()
+    if has_seccomp:
+        seccomp.restrict(has_private_files=isolation.has_jail, own_pid=os.getpid())
+    return replace(isolation, landlock=abi, has_seccomp=has_seccomp, has_own_uid=has_own_uid)
 
 
 def linux_root() -> bool:

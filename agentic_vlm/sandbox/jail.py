@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import sysconfig
+from collections.abc import Sequence
 
 from agentic_vlm.sandbox import linux
 
@@ -32,14 +33,14 @@ def readable_paths() -> list[str]:
     return sorted(path for path in wanted if os.path.exists(path))
 
 
-def is_possible() -> bool:
+def is_possible(shares: Sequence[str]) -> bool:
     """Try the whole jail in a process of its own: some systems refuse half way through."""
     child = os.fork()
     if child == 0:
         status = 1
         try:
             leave_host()
-            status = _inner_status()
+            status = _inner_status(shares)
         except OSError:
             status = 1
         finally:
@@ -48,12 +49,12 @@ def is_possible() -> bool:
     return os.waitstatus_to_exitcode(status) == 0
 
 
-def _inner_status() -> int:
+def _inner_status(shares: Sequence[str]) -> int:
     inner = os.fork()
     if inner == 0:
         status = 1
         try:
-            build_root()
+            build_root(shares)
             status = 0
         except OSError:
             status = 1
@@ -78,11 +79,11 @@ def leave_host() -> None:
     linux.unshare(_SPACES)
 
 
-def build_root() -> None:
-    """Replace the root by one that holds `readable_paths`, a few devices and an empty box."""
+def build_root(shares: Sequence[str]) -> None:
+    """Replace the root by one that holds `readable_paths`, shares, devices and an empty box."""
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
     # Opened first: the new root is mounted over a folder that may hold some of them.
-    sources = {path: os.open(path, os.O_PATH) for path in readable_paths()}
+    sources = {path: os.open(path, os.O_PATH) for path in (*readable_paths(), *shares)}
     devices = {path: os.open(path, os.O_PATH) for path in DEVICES}
     linux.mount("none", "/", "", linux.MS_REC | linux.MS_PRIVATE)
     root = "/tmp"
@@ -108,10 +109,10 @@ def _bind(descriptor: int, target: str) -> None:
     linux.mount(source, target, "", linux.MS_BIND | linux.MS_REC)
 
 
-def enter_box(*, uid: int, file_mb: int) -> None:
+def enter_box(*, uid: int, box_mb: int, max_files: int) -> None:
     """Give this session a private box that vanishes with it."""
     linux.unshare(linux.CLONE_NEWNS)
-    options = f"size={file_mb}m,nr_inodes=2000,mode=700,uid={uid}"
+    options = f"size={box_mb}m,nr_inodes={max_files},mode=700,uid={uid}"
     flags = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
     linux.mount("tmpfs", BOX, "tmpfs", flags, options)
     os.chdir(BOX)

@@ -6,10 +6,12 @@ import resource
 import socket
 import sys
 import types
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
 
+from agentic_vlm.sandbox.arena import Arena, map_memory
 from agentic_vlm.sandbox.cell import Notebook
 from agentic_vlm.sandbox.limits import Limits
 from agentic_vlm.sandbox.wire import encode_frame, receive_exactly, receive_frame
@@ -19,13 +21,35 @@ _MB = 1 << 20
 _BYTES_PER_INPUT_PIXEL = 8
 
 
-def serve(channel: socket.socket, *, base_bytes: int, has_own_processes: bool) -> None:
+def receive_pictures(channel: socket.socket) -> tuple[Image.Image, ...]:
+    """Read a header with sizes and then the pixels of so many RGB pictures."""
+    return _receive_pixels(channel, receive_frame(channel)["sizes"])
+
+
+def _receive_pixels(channel: socket.socket, sizes: object) -> tuple[Image.Image, ...]:
+    pictures = []
+    for width, height in sizes:  # type: ignore[attr-defined]  # sent by our own host
+        pixels = receive_exactly(channel, width * height * 3)
+        pictures.append(Image.frombytes("RGB", (width, height), pixels))
+    return tuple(pictures)
+
+
+def serve(
+    channel: socket.socket,
+    *,
+    arena_fd: int,
+    base_bytes: int,
+    has_own_processes: bool,
+    pictures: Sequence[Image.Image],
+) -> None:
     """Answer until the host hangs up. Does not return before that.
 
     Args:
         channel: the only connection of this process.
+        arena_fd: memory in which output outlives this process; it is closed.
         base_bytes: address space in use before the session.
         has_own_processes: whether threads are counted for this session alone.
+        pictures: those of the template; the opening's come after them.
     """
     opening = receive_frame(channel)
     limits = Limits(**opening["limits"])  # type: ignore[arg-type]  # sent by our own host
@@ -33,11 +57,13 @@ def serve(channel: socket.socket, *, base_bytes: int, has_own_processes: bool) -
     module = types.ModuleType("__main__")
     sys.modules["__main__"] = module
     namespace = module.__dict__
-    num_pixels = 0
-    for index, (width, height) in enumerate(opening["sizes"], start=1):  # type: ignore[arg-type, var-annotated]  # same
-        pixels = receive_exactly(channel, width * height * 3)
-        namespace[f"image_{index}"] = Image.frombytes("RGB", (width, height), pixels)
-        num_pixels += width * height
+    own = _receive_pixels(channel, opening["sizes"])
+    num_pixels = sum(picture.width * picture.height for picture in own)
+    for index, picture in enumerate((*pictures, *own), start=1):
+        namespace[f"image_{index}"] = picture
+    memory = map_memory(arena_fd, max_chars=limits.max_output_chars)
+    arena = Arena(memory, max_chars=limits.max_output_chars)
+    os.close(arena_fd)
     seed = int(str(opening["seed"]))
     random.seed(seed)
     np.random.seed(seed % (1 << 32))
@@ -46,7 +72,7 @@ def serve(channel: socket.socket, *, base_bytes: int, has_own_processes: bool) -
         memory_bytes=base_bytes + num_pixels * _BYTES_PER_INPUT_PIXEL + limits.memory_mb * _MB,
         has_own_processes=has_own_processes,
     )
-    notebook = Notebook(limits, namespace)
+    notebook = Notebook(limits, namespace, arena)
     channel.sendall(b"\n")
     while True:
         request = receive_frame(channel)
@@ -60,10 +86,23 @@ def serve(channel: socket.socket, *, base_bytes: int, has_own_processes: bool) -
         notebook.gallery.clear()
 
 
-def run(channel: socket.socket, *, base_bytes: int, has_own_processes: bool) -> None:
+def run(
+    channel: socket.socket,
+    *,
+    arena_fd: int,
+    base_bytes: int,
+    has_own_processes: bool,
+    pictures: Sequence[Image.Image],
+) -> None:
     """Serve, then end the process without running anything that model code left behind."""
     try:
-        serve(channel, base_bytes=base_bytes, has_own_processes=has_own_processes)
+        serve(
+            channel,
+            arena_fd=arena_fd,
+            base_bytes=base_bytes,
+            has_own_processes=has_own_processes,
+            pictures=pictures,
+        )
     except (EOFError, OSError, MemoryError):
         pass
     finally:
@@ -74,12 +113,14 @@ def _limit_resources(limits: Limits, *, memory_bytes: int, has_own_processes: bo
     wanted = {
         resource.RLIMIT_AS: memory_bytes,
         resource.RLIMIT_FSIZE: limits.file_mb * _MB,
-        resource.RLIMIT_NOFILE: 64,
+        resource.RLIMIT_NOFILE: limits.max_open_files,
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_MSGQUEUE: 0,
+        resource.RLIMIT_SIGPENDING: 64,
     }
     if has_own_processes:
-        wanted[resource.RLIMIT_NPROC] = 64
+        wanted[resource.RLIMIT_NPROC] = limits.max_threads
     for kind, value in wanted.items():
         _, hard = resource.getrlimit(kind)
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)

@@ -22,6 +22,7 @@ _AT_RECURSIVE = 0x8000
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
+_libc.mmap.restype = ctypes.c_void_p
 
 MACHINE = platform.machine()
 
@@ -35,6 +36,19 @@ def call(number: int, *arguments: int | bytes | ctypes.Array[ctypes.c_char] | No
 def unshare(flags: int) -> None:
     """Move this process to new namespaces."""
     _checked(_libc.unshare(ctypes.c_int(flags)))
+
+
+def setns(descriptor: int, flags: int) -> None:
+    """Enter, or for processes to come choose, the namespaces behind a descriptor."""
+    _checked(_libc.setns(ctypes.c_int(descriptor), ctypes.c_int(flags)))
+
+
+def map_shared(descriptor: int, size_bytes: int) -> memoryview:
+    """Map a file for good. Unlike `mmap.mmap`, the mapping keeps no descriptor open."""
+    address = _libc.mmap(None, ctypes.c_size_t(size_bytes), 3, 1, descriptor, ctypes.c_long(0))
+    if address in (None, ctypes.c_void_p(-1).value):
+        _checked(-1)
+    return memoryview((ctypes.c_char * size_bytes).from_address(address)).cast("B")
 
 
 def prctl(option: int, value: int) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import re
+from typing import Protocol
 
 # An address differs from run to run and says nothing to a model; with it, two equal episodes
 # would differ in their tokens.
@@ -19,7 +20,7 @@ def cut_middle(text: str, *, max_chars: int) -> tuple[str, int]:
     num_head = (max_chars + 1) // 2
     num_tail = max_chars - num_head
     tail = text[len(text) - num_tail :]
-    return _join(text[:num_head], len(text) - max_chars, tail), len(text) - max_chars
+    return join_parts(text[:num_head], len(text) - max_chars, tail), len(text) - max_chars
 
 
 def without_addresses(text: str) -> str:
@@ -31,14 +32,35 @@ def without_addresses(text: str) -> str:
     return _ADDRESS.sub("", text)
 
 
-def _join(head: str, num_dropped: int, tail: str) -> str:
+def join_parts(head: str, num_dropped: int, tail: str) -> str:
+    r"""Return head and tail with a visible mark of what is missing between them.
+
+    >>> join_parts("ab", 0, "cd")
+    'abcd'
+    """
+    if not num_dropped:
+        return head + tail
     return f"{head}\n[... {num_dropped} characters left out ...]\n{tail}"
+
+
+class Mirror(Protocol):
+    """Where a stream leaves a copy that outlives the session."""
+
+    def clear(self) -> None:
+        """Forget everything."""
+        ...
+
+    def add(self, head: str, tail: str) -> None:
+        """Append text that belongs to the head, then text that belongs to the tail."""
+        ...
 
 
 class Capture(io.TextIOBase):
     """A text stream that keeps the head and the tail of what is written to it."""
 
-    def __init__(self, *, max_chars: int) -> None:
+    def __init__(self, *, max_chars: int, mirror: "Mirror | None" = None) -> None:
+        """Keep `max_chars` characters; what is kept is copied to `mirror` at once."""
+        self._mirror = mirror
         self._num_head = (max_chars + 1) // 2
         self._num_tail = max_chars - self._num_head
         self._clear()
@@ -48,6 +70,8 @@ class Capture(io.TextIOBase):
         self._tail: list[str] = []
         self._num_in_tail = 0
         self._num_dropped = 0
+        if self._mirror is not None:
+            self._mirror.clear()
 
     def writable(self) -> bool:
         """Return True."""
@@ -64,9 +88,12 @@ class Capture(io.TextIOBase):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         shown = without_addresses(text)
         num_free = self._num_head - len(self._head)
+        head = ""
         if num_free > 0:
-            self._head += shown[:num_free]
-            shown = shown[num_free:]
+            head, shown = shown[:num_free], shown[num_free:]
+            self._head += head
+        if self._mirror is not None:
+            self._mirror.add(head, shown)
         if shown:
             self._tail.append(shown)
             self._num_in_tail += len(shown)
@@ -87,6 +114,6 @@ class Capture(io.TextIOBase):
     def take(self) -> tuple[str, int]:
         """Return the kept text and the number of characters left out, and start afresh."""
         tail, head, num_dropped = self._trim(), self._head, self._num_dropped
-        text = _join(head, num_dropped, tail) if num_dropped else head + tail
+        text = join_parts(head, num_dropped, tail)
         self._clear()
         return text, num_dropped

@@ -1,8 +1,12 @@
 """Pictures that a cell shows: PIL images and matplotlib figures, as raw RGB."""
 
-import io
+import sys
+import types
+from collections.abc import Callable
 
 import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -31,7 +35,7 @@ class Gallery:
             self.num_dropped += 1
             self.notes.append(f"[a picture of {width} x {height} pixels has nothing to show]")
             return
-        shown = image.convert("RGB")
+        shown = image if image.mode == "RGB" else image.convert("RGB")
         factor = 1
         while -(-width // factor) * -(-height // factor) > self._max_pixels:
             factor += 1
@@ -41,6 +45,9 @@ class Gallery:
                 f"[a picture of {width} x {height} pixels is shown as "
                 f"{shown.width} x {shown.height}]"
             )
+        elif shown is image:
+            # What the cell paints on it afterwards is not what it showed.
+            shown = image.copy()
         self.images.append(shown)
 
     def add_figure(self, figure: Figure) -> None:
@@ -49,20 +56,18 @@ class Gallery:
             self.num_dropped += 1
             plt.close(figure)
             return
-        buffer = io.BytesIO()
+        drawn: list[Image.Image] = []
         try:
+            # "pixels" is the format that `install` adds: what a PNG would hold, not encoded.
             figure.savefig(
-                buffer,
-                format="png",
+                drawn,  # type: ignore[arg-type]  # goes to _print_pixels as it is
+                format="pixels",
                 bbox_inches="tight",
                 facecolor=figure.get_facecolor(),
-                pil_kwargs={"compress_level": 1},
             )
         finally:
             plt.close(figure)
-        buffer.seek(0)
-        with Image.open(buffer) as drawn:
-            self.add(drawn)
+        self.add(drawn[0])
 
     def show(self, *shown: object, **_options: object) -> None:
         """Show objects, as `display` does in a notebook: pictures as pictures, others as text."""
@@ -90,4 +95,23 @@ class Gallery:
         namespace["display"] = self.show
         plt.show = self.show_open_figures
         Figure.show = lambda figure, *_arguments, **_options: self.add_figure(figure)  # type: ignore[method-assign]  # no window here
+        FigureCanvasAgg.print_pixels = _print_pixels  # type: ignore[attr-defined]  # savefig finds it by name
+        sys.modules.update(_notebook_modules(self.show))
         Image.Image.show = lambda image, *_arguments, **_options: self.add(image)  # type: ignore[method-assign]  # no window here
+
+
+def _print_pixels(canvas: FigureCanvasAgg, drawn: list[Image.Image], **_options: object) -> None:
+    FigureCanvasAgg.draw(canvas)  # type: ignore[no-untyped-call]  # matplotlib has no types here
+    rgba = canvas.buffer_rgba()  # type: ignore[no-untyped-call]  # same
+    drawn.append(Image.fromarray(np.asarray(rgba)))
+
+
+def _notebook_modules(display: Callable[..., None]) -> dict[str, types.ModuleType]:
+    """Return what `from IPython.display import display` finds, whether IPython is there or not."""
+    package, shown = types.ModuleType("IPython"), types.ModuleType("IPython.display")
+    package.__path__ = []
+    package.display = shown  # type: ignore[attr-defined]  # a module takes any name
+    package.get_ipython = lambda: None  # type: ignore[attr-defined]  # same
+    shown.display = display  # type: ignore[attr-defined]  # same
+    shown.clear_output = lambda wait=False: None  # type: ignore[attr-defined]  # same
+    return {"IPython": package, "IPython.display": shown}

@@ -1,95 +1,84 @@
-"""The fork server: a warm Python that forks confined sessions and never sees what they do.
+"""The loop of the fork server: it forks confined sessions and never sees what they do.
 
-It is executed fresh with a clean environment, so that neither secrets nor reference answers are in
-its memory. The host sends a socket for each session; code and pictures go through that socket.
+The host sends sockets for each session; code and pictures go through those.
 """
 
-import contextlib
 import dataclasses
+import fcntl
 import gc
-import importlib
 import json
 import os
 import select
 import shutil
 import signal
 import socket
-import sys
 import tempfile
-import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
 
-from agentic_vlm.sandbox import confine, jail, linux
+from agentic_vlm.sandbox import confine, linux, seccomp, selftest
 
-_SESSION_FD = 3
-# numpy loads `random` only when it is first used, which would cost every session 10 ms.
-_PRELOADED = (
-    "agentic_vlm.sandbox.kernel",
-    "numpy.random",
-    "PIL.ImageDraw",
-    "PIL.ImageEnhance",
-    "PIL.ImageFilter",
-    "PIL.ImageFont",
-    "PIL.ImageOps",
-)
-
-
-def main(control_fd: int, file_mb: int) -> None:
-    """Serve until the host hangs up."""
-    control = socket.socket(fileno=control_fd)
-    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
-    # The font cache stays in memory; a temporary folder keeps it out of the user's home.
-    with tempfile.TemporaryDirectory(prefix="sandbox-") as folder:
-        os.environ["MPLCONFIGDIR"] = folder
-        preload()
-    base_bytes = _address_space()
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-        # When memory runs out, sessions go first, never the trainer.
-        file.write("1000")
-    os.environ["AGENTIC_SANDBOX_START_UID"] = str(os.getuid())
-    has_jail = jail.is_possible()
-    if has_jail:
-        jail.leave_host()
-        child = os.fork()
-        if child:
-            control.close()
-            os.waitpid(child, 0)
-            return
-        jail.build_root()
-    server = _Server(control, base_bytes, file_mb, confine.Isolation(has_jail=has_jail))
-    server.serve()
-
-
-def preload() -> None:
-    """Import and warm up what sessions use, in this one thread."""
-    for name in _PRELOADED:
-        importlib.import_module(name)
-    import matplotlib.pyplot as plt
-    import numpy as np
+if TYPE_CHECKING:
     from PIL import Image
 
-    Image.preinit()
-    np.random.seed(0)
-    figure = plt.figure()
-    figure.gca().plot([0, 1], label="warm")
-    figure.gca().set_title("0123456789 abc")
-    figure.canvas.draw()
-    plt.close(figure)
-    np.linalg.svd(np.eye(3))
-    gc.collect()
-    gc.freeze()
+_CHANNEL_FD, _ARENA_FD = 3, 4
 
 
-class _Server:
+@dataclass(frozen=True, slots=True)
+class Boxes:
+    """The folders that sessions write to."""
+
+    is_private: bool
+    """Each is a mount of its session, and vanishes with it."""
+    box_mb: int
+    """Size of one, MiB."""
+    max_files: int
+    """Files and folders in one."""
+
+    def make(self) -> str:
+        """Return a new folder; empty where the session mounts its own."""
+        return "" if self.is_private else tempfile.mkdtemp(prefix="sandbox-")
+
+
+@dataclass(frozen=True, slots=True)
+class _Child:
+    number: int
+    box: str
+    is_template: bool = False
+
+
+class Server:
+    """The loop of the fork server, and of a template: a server that holds pictures."""
+
     def __init__(
-        self, control: socket.socket, base_bytes: int, file_mb: int, isolation: confine.Isolation
+        self,
+        control: socket.socket,
+        isolation: confine.Isolation,
+        boxes: Boxes,
+        *,
+        base_bytes: int,
+        pictures: "tuple[Image.Image, ...]" = (),
     ) -> None:
         self._control = control
-        self._base_bytes = base_bytes
-        self._file_mb = file_mb
         self._isolation = isolation
-        self._pids: dict[int, int] = {}
-        self._sessions: dict[int, int] = {}
-        self._boxes: dict[int, str] = {}
+        self._boxes = boxes
+        self._base_bytes = base_bytes
+        self._pictures = pictures
+        self._children: dict[int, _Child] = {}
+        self._own_pidfd = os.pidfd_open(os.getpid())
+
+    def start(self, canary: str) -> bool:
+        """Find out what holds on this machine, tell the host, and say whether it worked."""
+        if self._isolation.has_jail:
+            seccomp.program(has_private_files=True, own_pid=1)
+        try:
+            isolation, holes = self._try_out(canary)
+        except OSError as error:
+            self._tell({"event": "failed", "error": str(error)})
+            return False
+        self._isolation = isolation
+        self._tell({"event": "ready", "isolation": dataclasses.asdict(isolation), "holes": holes})
+        return True
 
     def serve(self) -> None:
         """Answer the host, and report every session that ends."""
@@ -97,13 +86,6 @@ class _Server:
         os.set_blocking(wake_writer, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
-        try:
-            isolation = self._measure_isolation()
-        except OSError as error:
-            self._tell({"event": "failed", "error": str(error)})
-            return
-        self._tell({"event": "ready", "isolation": dataclasses.asdict(isolation)})
-        self._isolation = isolation
         while True:
             readable, _, _ = select.select([self._control.fileno(), wake_reader], [], [])
             if wake_reader in readable:
@@ -111,21 +93,20 @@ class _Server:
                 self._reap()
             if self._control.fileno() in readable and not self._obey():
                 break
-        for pid in self._sessions:
+        for pid, child in self._children.items():
             os.kill(pid, signal.SIGKILL)
-        for box in self._boxes.values():
-            shutil.rmtree(box, ignore_errors=True)
+            shutil.rmtree(child.box or "/nowhere", ignore_errors=True)
 
-    def _measure_isolation(self) -> confine.Isolation:
-        """Confine a trial session, so that a layer that cannot be put on is known at the start."""
+    def _try_out(self, canary: str) -> tuple[confine.Isolation, list[str]]:
+        """Confine a trial session and attack from inside it, before any model code runs."""
         reader, writer = os.pipe()
-        box = self._new_box()
-        pid = os.fork()
+        box = self._boxes.make()
+        pid = self._fork_apart()
         if pid == 0:
             report: dict[str, object] = {}
             try:
-                held = confine.enter(self._isolation, session=0, box=box, file_mb=self._file_mb)
-                report = dataclasses.asdict(held)
+                held = self._enter(0, box)
+                report = {"isolation": dataclasses.asdict(held), "holes": selftest.run(canary)}
             except OSError as error:
                 report = {"error": str(error)}
             finally:
@@ -137,67 +118,111 @@ class _Server:
         os.waitpid(pid, 0)
         if box:
             shutil.rmtree(box, ignore_errors=True)
-        if "has_jail" not in answer:
+        if "isolation" not in answer:
             raise OSError(f"a trial session could not be confined: {answer}")
-        return confine.Isolation(**answer)
+        return confine.Isolation(**answer["isolation"]), list(answer["holes"])
+
+    def _fork_apart(self) -> int:
+        """Fork a child that is process 1 of a space of its own, where namespaces are to be had."""
+        if not self._isolation.has_jail:
+            return os.fork()
+        linux.unshare(linux.CLONE_NEWPID)
+        pid = os.fork()
+        if pid:
+            # Else the next fork would be refused: a space of processes is entered once only.
+            linux.setns(self._own_pidfd, linux.CLONE_NEWPID)
+        return pid
+
+    def _enter(self, session: int, box: str) -> confine.Isolation:
+        return confine.enter(
+            self._isolation,
+            session=session,
+            box=box,
+            box_mb=self._boxes.box_mb,
+            max_files=self._boxes.max_files,
+        )
 
     def _obey(self) -> bool:
-        message, descriptors, _, _ = socket.recv_fds(self._control, 4096, 1)
+        message, descriptors, _, _ = socket.recv_fds(self._control, 4096, 3)
         if not message:
             return False
         order = json.loads(message)
-        session = int(order["id"])
-        pid = self._pids.get(session)
         if order["op"] == "fork":
-            self._fork(session, descriptors[0])
-        elif pid is not None and order["op"] == "kill":
-            os.kill(pid, signal.SIGKILL)
-        elif order["op"] == "cpu":
-            used_s = _cpu_s(pid) if pid is not None else 0.0
-            self._tell({"event": "cpu", "id": session, "cpu_s": used_s})
+            self._fork(int(order["id"]), descriptors)
+        elif order["op"] == "template":
+            self._fork_template(int(order["id"]), descriptors)
         return True
 
-    def _fork(self, session: int, descriptor: int) -> None:
+    def _fork(self, number: int, descriptors: list[int]) -> None:
         try:
-            box = self._new_box()
-            pid = os.fork()
+            box = self._boxes.make()
+            pid = self._fork_apart()
+            if pid == 0:
+                self._become_session(number, descriptors, box)
+            pidfd = os.pidfd_open(pid)
         except OSError as error:
-            os.close(descriptor)
-            self._tell({"event": "exit", "id": session, "code": None, "error": str(error)})
+            self._tell({"event": "exit", "id": number, "code": None, "error": str(error)})
             return
-        if pid == 0:
-            self._become_session(session, descriptor, box)
-        os.close(descriptor)
-        self._pids[session] = pid
-        self._sessions[pid] = session
-        self._boxes[session] = box
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        self._children[pid] = _Child(number, box)
+        self._tell({"event": "started", "id": number, "box": box}, pidfd)
+        os.close(pidfd)
 
-    def _become_session(self, session: int, descriptor: int, box: str) -> None:
+    def _become_session(self, number: int, descriptors: list[int], box: str) -> NoReturn:
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             os.setsid()
             null = os.open(os.devnull, os.O_RDWR)
             # Moved out of the way first: dup2 onto itself would keep close-on-exec.
-            channel_fd = os.dup(descriptor)
-            for target in (0, 1, 2):
-                os.dup2(null, target)
-            os.dup2(channel_fd, _SESSION_FD)
-            os.closerange(_SESSION_FD + 1, 4096)
-            confine.enter(self._isolation, session=session, box=box, file_mb=self._file_mb)
+            wanted = [null, descriptors[1], descriptors[1], descriptors[0], descriptors[2]]
+            moved = [fcntl.fcntl(one, fcntl.F_DUPFD, 100) for one in wanted]
+            for target, source in enumerate(moved):
+                os.dup2(source, target)
+            os.closerange(_ARENA_FD + 1, 1 << 20)
+            self._enter(number, box)
             # Loaded by `preload`; at the top of the module it would come before the font cache.
             from agentic_vlm.sandbox import kernel
 
             kernel.run(
-                socket.socket(fileno=_SESSION_FD),
+                socket.socket(fileno=_CHANNEL_FD),
+                arena_fd=_ARENA_FD,
                 base_bytes=self._base_bytes,
                 has_own_processes=self._isolation.has_own_uid,
+                pictures=self._pictures,
             )
         finally:
             os._exit(125)
 
-    def _new_box(self) -> str:
-        return "" if self._isolation.has_jail else tempfile.mkdtemp(prefix="sandbox-")
+    def _fork_template(self, number: int, descriptors: list[int]) -> None:
+        pid = os.fork()
+        if pid:
+            self._children[pid] = _Child(number, "", is_template=True)
+            for descriptor in descriptors:
+                os.close(descriptor)
+            return
+        try:
+            linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+            signal.set_wakeup_fd(-1)
+            self._control.close()
+            from agentic_vlm.sandbox import kernel
+
+            with socket.socket(fileno=descriptors[1]) as stream:
+                pictures = kernel.receive_pictures(stream)
+                gc.freeze()
+                template = Server(
+                    socket.socket(fileno=descriptors[0]),
+                    self._isolation,
+                    self._boxes,
+                    base_bytes=_grown(self._base_bytes, pictures),
+                    pictures=pictures,
+                )
+                stream.sendall(b"\n")
+            template.serve()
+        finally:
+            os._exit(0)
 
     def _reap(self) -> None:
         while True:
@@ -207,34 +232,21 @@ class _Server:
                 return
             if pid == 0:
                 return
-            session = self._sessions.pop(pid, None)
-            if session is None:
+            child = self._children.pop(pid, None)
+            if child is None or child.is_template:
                 continue
-            del self._pids[session]
-            if box := self._boxes.pop(session):
-                shutil.rmtree(box, ignore_errors=True)
+            if child.box:
+                shutil.rmtree(child.box, ignore_errors=True)
             code = os.waitstatus_to_exitcode(status)
-            self._tell({"event": "exit", "id": session, "code": code, "error": ""})
+            self._tell({"event": "exit", "id": child.number, "code": code, "error": ""})
 
-    def _tell(self, event: dict[str, object]) -> None:
+    def _tell(self, event: dict[str, object], *descriptors: int) -> None:
         try:
-            self._control.send(json.dumps(event).encode())
+            socket.send_fds(self._control, [json.dumps(event).encode()], descriptors)
         except OSError:
             os._exit(0)
 
 
-def _cpu_s(pid: int) -> float:
-    """CPU seconds of a process by its clock (man clock_getcpuclockid), so no /proc is needed."""
-    try:
-        return time.clock_gettime((~pid << 3) | 2)
-    except OSError:
-        return 0.0
-
-
-def _address_space() -> int:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+def _grown(base_bytes: int, pictures: "tuple[Image.Image, ...]") -> int:
+    # PIL keeps four bytes per pixel.
+    return base_bytes + sum(4 * picture.width * picture.height for picture in pictures)

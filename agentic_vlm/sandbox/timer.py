@@ -1,5 +1,6 @@
 """CPU time ends a cell, so that a result does not depend on how busy the machine is."""
 
+import contextlib
 import math
 import os
 import resource
@@ -9,7 +10,7 @@ from types import FrameType
 from agentic_vlm.sandbox.limits import Limits
 
 # Code that catches the interrupt is interrupted again this often, then the process ends.
-_AGAIN_S = 0.1
+_AGAIN_S = 0.05
 _MAX_INTERRUPTS = 10
 
 TIMEOUT_EXIT_CODE = 124
@@ -26,7 +27,7 @@ CellTimeout.__module__ = "builtins"
 
 
 class CpuTimer:
-    """Interrupts a cell by signal; native code that never returns is ended by the kernel."""
+    """Interrupts a cell by signal; native code that never returns is ended by the host."""
 
     def __init__(self, limits: Limits) -> None:
         self.cell_cpu_s = 0.0
@@ -36,18 +37,17 @@ class CpuTimer:
         self._begin_s = 0.0
         # The seconds that preloading and forking cost are not the session's.
         self._session_end_s = _cpu_s() + limits.session_cpu_s
+        last_s = math.ceil(self._session_end_s) + 4
+        resource.setrlimit(resource.RLIMIT_CPU, (last_s, last_s))
 
     def begin_cell(self) -> None:
         """Arm the limits. What is left of the session may be less than a cell's share."""
         self._begin_s = _cpu_s()
         self._num_interrupts = 0
         left_s = max(0.01, min(self._limits.cell_cpu_s, self._session_end_s - self._begin_s))
-        # The soft limit kills (SIGXCPU) code that sits in a native loop and sees no signal.
-        soft_s = math.ceil(self._begin_s + left_s) + 1
-        hard_s = math.ceil(self._session_end_s) + 4
-        resource.setrlimit(resource.RLIMIT_CPU, (min(soft_s, hard_s), hard_s))
-        signal.signal(signal.SIGXCPU, signal.SIG_DFL)
+        # Set anew for each cell: model code may have changed them.
         signal.signal(signal.SIGPROF, self._interrupt)
+        signal.signal(signal.SIGINT, self._end_by_host)
         self._is_running = True
         signal.setitimer(signal.ITIMER_PROF, left_s, _AGAIN_S)
 
@@ -56,6 +56,18 @@ class CpuTimer:
         self._is_running = False
         signal.setitimer(signal.ITIMER_PROF, 0.0)
         self.cell_cpu_s = _cpu_s() - self._begin_s
+
+    def make_sure_it_is_off(self) -> None:
+        """Disarm once more: an interrupt may have come while `end_cell` began."""
+        while self._is_running:
+            with contextlib.suppress(CellTimeout):
+                self.end_cell()
+
+    def _end_by_host(self, _signal: int, _frame: FrameType | None) -> None:
+        if self._is_running:
+            raise CellTimeout(
+                f"the cell was stopped after {self._limits.cell_wall_s:g} s; its variables are kept"
+            )
 
     def _interrupt(self, _signal: int, _frame: FrameType | None) -> None:
         if not self._is_running:

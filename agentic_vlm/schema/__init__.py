@@ -2,6 +2,7 @@
 
 from agentic_vlm.schema.checkpoint import CheckpointCard
 from agentic_vlm.schema.image import ImageRef
+from agentic_vlm.schema.judgement import Judgement
 from agentic_vlm.schema.message import ImagePart, Message, Role, TextPart
 from agentic_vlm.schema.record import SCHEMA_VERSION, Record, content_id
 from agentic_vlm.schema.rejection import Rejection, RejectReason
@@ -38,6 +39,7 @@ __all__ = [
     "FinalAnswer",
     "ImagePart",
     "ImageRef",
+    "Judgement",
     "Message",
     "Need",
     "Observation",

@@ -1,4 +1,4 @@
-"""Ask the search engine by hand: `python -m agentic_vlm.search query "Velmora founded"`."""
+"""Build a corpus and ask it: `python -m agentic_vlm.search query "Velmora founded"`."""
 
 import argparse
 import asyncio
@@ -12,43 +12,68 @@ from PIL import Image
 
 from agentic_vlm.errors import AgenticError
 from agentic_vlm.params import SearchParams
-from agentic_vlm.search import ImageHit, TextHit, build
+from agentic_vlm.search import ImageHit, TextHit, build, build_index
+from agentic_vlm.search.answers import AnswerStore
+from agentic_vlm.search.documents import Document, PictureDocument, read_documents
+from agentic_vlm.search.mmsearch import import_mmsearch
+
+_CORPUS = Path("data/corpus")
+_ANSWERS = Path("data/search_answers")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one search and print its hits; the exit status is 1 where the engine failed."""
+    """Run one command; the exit status is 1 where it failed."""
     arguments = _parser().parse_args(argv)
-    hits: Sequence[TextHit | ImageHit]
     try:
-        hits = asyncio.run(_search(arguments))
-    except (AgenticError, OSError) as error:
+        _COMMANDS[arguments.command](arguments)
+    except (AgenticError, OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
-    for number, hit in enumerate(hits, start=1):
-        print(json.dumps(_row(hit)) if arguments.json else f"{number}. {_line(hit)}")
-    if not hits and not arguments.json:
-        print("nothing found")
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m agentic_vlm.search",
-        description="Search the corpus as the tools do.",
+        description="Build a corpus, search it as the tools do, and keep stored answers.",
         epilog='example: python -m agentic_vlm.search query "Velmora founded" --corpus data/corpus',
     )
-    parser.add_argument("kind", choices=["query", "picture"], help="what to search by")
-    parser.add_argument("what", help="the text, or the file of the picture")
-    parser.add_argument("--corpus", type=Path, default=Path("data/corpus"), help="corpus folder")
-    parser.add_argument("--hits", type=int, default=5, help="most hits")
-    parser.add_argument("--json", action="store_true", help="one JSON object per hit")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, what in (("query", "the text"), ("picture", "the file of the picture")):
+        ask = commands.add_parser(name, help=f"search by {name}")
+        ask.add_argument("what", help=what)
+        ask.add_argument("--corpus", type=Path, default=_CORPUS, help="corpus folder")
+        ask.add_argument("--hits", type=int, default=5, help="most hits")
+        ask.add_argument("--json", action="store_true", help="one JSON object per hit")
+    make = commands.add_parser("build", help="build a corpus from files")
+    make.add_argument("files", type=Path, nargs="+", help=".jsonl, .parquet or .json (SQuAD)")
+    make.add_argument("--images", type=Path, help="folder of the pictures that rows name")
+    make.add_argument("--corpus", type=Path, default=_CORPUS, help="folder to write")
+    make.add_argument(
+        "--no-crops", action="store_true", help="do not let pictures be found by a part of them"
+    )
+    cache = commands.add_parser("import-mmsearch", help="store the image cache of MMSearch-R1")
+    cache.add_argument("cache", type=Path, help="the JSON file of the cache")
+    cache.add_argument("rows", type=Path, help="the Parquet file whose pictures it is about")
+    cache.add_argument("images", type=Path, help="the folder of its pictures")
+    cache.add_argument("--answers", type=Path, default=_ANSWERS, help="folder of stored answers")
+    compact = commands.add_parser("compact", help="put stored answers into one file")
+    compact.add_argument("--answers", type=Path, default=_ANSWERS, help="folder of stored answers")
     return parser
+
+
+def _ask(arguments: argparse.Namespace) -> None:
+    hits: Sequence[TextHit | ImageHit] = asyncio.run(_search(arguments))
+    for number, hit in enumerate(hits, start=1):
+        print(json.dumps(_row(hit)) if arguments.json else f"{number}. {_line(hit)}")
+    if not hits and not arguments.json:
+        print("nothing found")
 
 
 async def _search(arguments: argparse.Namespace) -> list[TextHit] | list[ImageHit]:
     search = build(SearchParams(type="local"), corpus=arguments.corpus)
     try:
-        if arguments.kind == "query":
+        if arguments.command == "query":
             return await search.search_text(arguments.what, num_hits=arguments.hits)
         with Image.open(arguments.what) as image:
             return await search.search_image(image, num_hits=arguments.hits)
@@ -65,6 +90,41 @@ def _row(hit: TextHit | ImageHit) -> dict[str, str]:
 def _line(hit: TextHit | ImageHit) -> str:
     line = f"{hit.title}  {hit.link}"
     return f"{line}\n   {hit.snippet}" if isinstance(hit, TextHit) else line
+
+
+def _build(arguments: argparse.Namespace) -> None:
+    pages: list[Document] = []
+    pictures: list[PictureDocument] = []
+    for path in arguments.files:
+        for row in read_documents(path, images=arguments.images):
+            if isinstance(row, Document):
+                pages.append(row)
+            else:
+                pictures.append(row)
+    build_index(pages, pictures, arguments.corpus, finds_crops=not arguments.no_crops)
+    print(f"{len(pages)} pages and {len(pictures)} pictures -> {arguments.corpus}")
+
+
+def _import(arguments: argparse.Namespace) -> None:
+    store = AnswerStore(arguments.answers)
+    done = import_mmsearch(arguments.cache, arguments.rows, arguments.images, store)
+    print(
+        f"{done.num_rows} rows: {done.num_answers} answers stored, {done.num_without_answer} rows "
+        f"not in the cache, {done.num_dropped_hits} hits without their picture left out"
+    )
+
+
+def _compact(arguments: argparse.Namespace) -> None:
+    print(f"{AnswerStore(arguments.answers).compact()} answers in {arguments.answers}")
+
+
+_COMMANDS = {
+    "query": _ask,
+    "picture": _ask,
+    "build": _build,
+    "import-mmsearch": _import,
+    "compact": _compact,
+}
 
 
 if __name__ == "__main__":

@@ -29,7 +29,21 @@ class ImageHit:
     link: str
     """Address of the page."""
     thumbnail: bytes
-    """The page's picture, encoded as PNG."""
+    """The page's picture as it came, in whatever format; not yet decoded by anyone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a visit to an address gave."""
+
+    title: str
+    """Title of the page; may be empty."""
+    text: str
+    """Its readable text; empty where `fault` says why there is none."""
+    date: str = ""
+    """Date of publication as the page gives it; empty where unknown."""
+    fault: str = ""
+    """Why the address has nothing to read, such as `status 404`; empty for a page with text."""
 
 
 class SearchProvider(Protocol):
@@ -50,6 +64,16 @@ class SearchProvider(Protocol):
 
         Raises:
             SearchUnavailable: the engine failed, which is not the same as finding nothing.
+        """
+        ...
+
+    async def visit(self, url: str) -> Page:
+        """Return the page at an address; any text is a valid address.
+
+        What is wrong with the address or its server is said in the page: who calls has chosen it.
+
+        Raises:
+            SearchUnavailable: something of ours failed, such as the network.
         """
         ...
 

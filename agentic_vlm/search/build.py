@@ -20,6 +20,7 @@ from PIL import Image
 
 from agentic_vlm.search.pictures import picture_signature
 from agentic_vlm.search.text import TOKENIZER, build_analyzer, clean_text
+from agentic_vlm.search.windows import write_windows
 
 MANIFEST = "manifest.json"
 """File in the index folder that holds the SHA-256 of every other file there."""
@@ -29,6 +30,8 @@ ARTICLES_FOLDER = "articles"
 """Where the articles lie in the corpus folder."""
 IMAGES_FOLDER = "images"
 """Where pictures and their signatures lie in the corpus folder."""
+WINDOWS_FOLDER = "windows"
+"""Where the windows of pictures lie in the corpus folder, if it has them."""
 _MIN_HEAP_BYTES = 50_000_000
 _MAX_HEAP_BYTES = 4_000_000_000
 
@@ -74,9 +77,19 @@ class EmblemLike(Protocol):
 
 
 def build_index(
-    articles: Iterable[ArticleLike], emblems: Iterable[EmblemLike], folder: Path
+    articles: Iterable[ArticleLike],
+    emblems: Iterable[EmblemLike],
+    folder: Path,
+    *,
+    finds_crops: bool = False,
 ) -> None:
     """Write a corpus folder, whole or not at all; the order of the rows does not matter.
+
+    Args:
+        articles: pages with text.
+        emblems: pages with a picture.
+        folder: the corpus folder; what is there is replaced.
+        finds_crops: let pictures be found by a part of them; takes 25 kB per picture.
 
     Raises:
         ValueError: two articles have the same id.
@@ -86,7 +99,12 @@ def build_index(
         raise ValueError("two articles have the same article_id")
     with _replacing(folder) as target:
         _write_articles(pages, target / ARTICLES_FOLDER)
-        _write_images(sorted(emblems, key=lambda one: (one.link, one.png)), target / IMAGES_FOLDER)
+        pictures = sorted(emblems, key=lambda one: (one.link, one.png))
+        _write_images(pictures, target / IMAGES_FOLDER)
+        if finds_crops:
+            images = (Image.open(io.BytesIO(one.png)) for one in pictures)
+            write_windows(images, target / WINDOWS_FOLDER, num=len(pictures))
+            _write_manifest(target / WINDOWS_FOLDER)
         _write_index(pages, target / INDEX_FOLDER)
 
 
@@ -180,6 +198,10 @@ def _make_reproducible(folder: Path) -> None:
             os.replace(path, folder / f"{new.hex}{path.suffix}")
         text = text.replace(segment["segment_id"], str(new))
     meta.write_text(text)
+    _write_manifest(folder)
+
+
+def _write_manifest(folder: Path) -> None:
     digests = {path.name: _digest(path) for path in sorted(folder.iterdir())}
     (folder / MANIFEST).write_text(json.dumps(digests, indent=2, sort_keys=True) + "\n")
 

@@ -1,18 +1,17 @@
 """FakeSearch: answers from a table, for tests and dry runs."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 
 from PIL import Image
 
 from agentic_vlm.errors import SearchUnavailable
-from agentic_vlm.search.base import ImageHit, TextHit
+from agentic_vlm.search.base import ImageHit, Page, TextHit
+from agentic_vlm.search.pictures import picture_digest
 
 
 def picture_key(image: Image.Image) -> str:
     """Return the digest of a picture's pixels, under which FakeSearch looks it up."""
-    rgb = image.convert("RGB")
-    return hashlib.sha256(f"{rgb.size}".encode() + rgb.tobytes()).hexdigest()
+    return picture_digest(image)
 
 
 class FakeSearch:
@@ -23,6 +22,7 @@ class FakeSearch:
         text_hits: Mapping[str, Sequence[TextHit]] | None = None,
         *,
         image_hits: Mapping[str, Sequence[ImageHit]] | None = None,
+        pages: Mapping[str, Page] | None = None,
         num_outages: int = 0,
     ) -> None:
         """Keep the tables.
@@ -30,10 +30,12 @@ class FakeSearch:
         Args:
             text_hits: hits by query, compared after casefold and strip.
             image_hits: hits by `picture_key`.
+            pages: pages by address.
             num_outages: how many searches fail before the first one works.
         """
         self._text_hits = {key.strip().casefold(): hits for key, hits in (text_hits or {}).items()}
         self._image_hits = dict(image_hits or {})
+        self._pages = dict(pages or {})
         self._num_outages = num_outages
         self._is_closed = False
 
@@ -46,6 +48,11 @@ class FakeSearch:
         """Return the hits of the table."""
         self._check()
         return list(self._image_hits.get(picture_key(image), ()))[: max(0, num_hits)]
+
+    async def visit(self, url: str) -> Page:
+        """Return the page of the table."""
+        self._check()
+        return self._pages.get(url, Page("", "", fault="status 404"))
 
     async def close(self) -> None:
         """Refuse later searches."""

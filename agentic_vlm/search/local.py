@@ -15,21 +15,31 @@ import tantivy
 from PIL import Image
 
 from agentic_vlm.errors import SearchUnavailable
-from agentic_vlm.search.base import ImageHit, TextHit
-from agentic_vlm.search.build import IMAGES_FOLDER, INDEX_FOLDER, MANIFEST, check_manifest
+from agentic_vlm.search.base import ImageHit, Page, TextHit
+from agentic_vlm.search.build import (
+    IMAGES_FOLDER,
+    INDEX_FOLDER,
+    MANIFEST,
+    WINDOWS_FOLDER,
+    check_manifest,
+)
 from agentic_vlm.search.pictures import Gallery, picture_signature
 from agentic_vlm.search.text import (
     TOKENIZER,
     build_analyzer,
     build_query,
+    clean_text,
     make_snippet,
     query_words,
     word_weight,
 )
+from agentic_vlm.search.windows import WindowGallery, open_windows
 
 _NUM_THREADS = 2
 # Equal scores at the cut would otherwise be decided before they are sorted by article id.
 _NUM_EXTRA_HITS = 32
+# Measured: see docs/search.md.
+_MIN_FIT = 0.9
 _FIX = "rerun the stage that wrote the corpus, or `dvc checkout` the folder"
 
 T = TypeVar("T")
@@ -41,6 +51,7 @@ class _Engine:
     searcher: tantivy.Searcher
     analyzer: tantivy.TextAnalyzer
     gallery: Gallery
+    windows: WindowGallery | None
     titles: list[str]
     links: list[str]
     pngs: pa.ChunkedArray
@@ -72,6 +83,10 @@ class LocalSearch:
     async def search_image(self, image: Image.Image, *, num_hits: int) -> list[ImageHit]:
         """Return the pages with the most similar pictures; none where nothing is similar."""
         return await self._run(lambda engine: self._find_image(engine, image, num_hits))
+
+    async def visit(self, url: str) -> Page:
+        """Return the article at an address; the corpus is all there is."""
+        return await self._run(lambda engine: self._find_page(engine, url))
 
     async def close(self) -> None:
         """Stop the threads and drop the index."""
@@ -125,15 +140,33 @@ class LocalSearch:
             date=document["date"][0],
         )
 
+    def _find_page(self, engine: _Engine, url: str) -> Page:
+        query = tantivy.Query.term_query(engine.index.schema, "link", clean_text(url).strip())
+        try:
+            found = engine.searcher.search(query, _NUM_EXTRA_HITS, count=False)
+            documents = [engine.searcher.doc(address) for _, address in found.hits]
+        except (ValueError, OSError) as error:
+            raise _broken(self._corpus / INDEX_FOLDER, error) from error
+        if not documents:
+            return Page("", "", fault="status 404")
+        first = min(documents, key=lambda document: document["rank"][0])
+        return Page(first["title"][0], first["text"][0], first["date"][0])
+
     def _find_image(self, engine: _Engine, image: Image.Image, num_hits: int) -> list[ImageHit]:
-        near = engine.gallery.nearest(
-            picture_signature(image), max_distance=self._max_distance, num=num_hits
-        )
+        rows: list[int]
+        if engine.windows is not None:
+            fits = engine.windows.nearest(image, min_score=_MIN_FIT, num=num_hits)
+            rows = [fit.row for fit in fits]
+        else:
+            near = engine.gallery.nearest(
+                picture_signature(image), max_distance=self._max_distance, num=num_hits
+            )
+            rows = [one.row for one in near]
         return [
             ImageHit(
                 title=engine.titles[row], link=engine.links[row], thumbnail=engine.pngs[row].as_py()
             )
-            for row, _ in near
+            for row in rows
         ]
 
 
@@ -158,7 +191,18 @@ def _open_engine(corpus: Path) -> _Engine:
         titles, links = table["title"].to_pylist(), table["link"].to_pylist()
     except (ValueError, OSError, KeyError) as error:
         raise _broken(folder, error) from error
-    return _Engine(index, searcher, build_analyzer(), gallery, titles, links, table["png"])
+    windows = _open_windows(corpus / WINDOWS_FOLDER)
+    return _Engine(index, searcher, build_analyzer(), gallery, windows, titles, links, table["png"])
+
+
+def _open_windows(folder: Path) -> WindowGallery | None:
+    if not folder.exists():
+        return None
+    try:
+        check_manifest(folder)
+        return open_windows(folder)
+    except (ValueError, OSError) as error:
+        raise _broken(folder, error) from error
 
 
 def _open_index(folder: Path) -> tantivy.Index:

@@ -1,5 +1,6 @@
 """Signatures of pictures: similar pictures have near signatures."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -29,6 +30,12 @@ class Near(NamedTuple):
     """Row in the gallery."""
     distance: float
     """0 for equal pictures; the smaller, the more similar."""
+
+
+def picture_digest(image: Image.Image) -> str:
+    """Return the digest of a picture's pixels: the same for every lossless encoding of it."""
+    rgb = image.convert("RGB")
+    return hashlib.sha256(f"{rgb.size}".encode() + rgb.tobytes()).hexdigest()
 
 
 def picture_signature(image: Image.Image) -> str:

@@ -1,11 +1,12 @@
 """Rows on disk: typed Parquet folders, pictures by content hash, resumable parts, the SQL index.
 
-DuckDB lives only here, in `index` and `query`; nothing else imports those two but the stage
-`index` and the command line.
+DuckDB lives only here, in `sources`, `index` and `database`; nothing else imports those but the
+stage `index` and the command line `query`.
 """
 
 from agentic_vlm.store.datasets import iter_records, read_records, write_records
 from agentic_vlm.store.images import ImageStore, ImageWriter
+from agentic_vlm.store.latencies import logging_latencies
 from agentic_vlm.store.parts import Parts, fingerprint
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Parts",
     "fingerprint",
     "iter_records",
+    "logging_latencies",
     "read_records",
     "write_records",
 ]

@@ -89,7 +89,7 @@ def iter_part(path: Path, record_type: type[R]) -> Iterator[R]:
     columns = columns_of(record_type)
     row_number = 0
     with open_part(path) as part:
-        _check_tags(path, part.schema_arrow.metadata or {}, record_type)
+        check_tags(path, part.schema_arrow.metadata or {}, record_type)
         for batch in part.iter_batches(batch_size=_ROWS_PER_BATCH):
             for row in batch.to_pylist():
                 try:
@@ -113,7 +113,12 @@ def open_part(path: Path) -> pq.ParquetFile:
         raise RecordError(str(path), first, fix) from fault
 
 
-def _check_tags(path: Path, tags: dict[bytes, bytes], record_type: type[Record]) -> None:
+def check_tags(path: Path, tags: dict[bytes, bytes], record_type: type[Record]) -> None:
+    """Demand that a file holds records of a type, in the present schema version.
+
+    Raises:
+        RecordError: it does not.
+    """
     found = tags.get(RECORD_KEY, b"?").decode()
     version = tags.get(VERSION_KEY, b"?").decode()
     rerun = f"rerun the stage that wrote {path.parent}"

@@ -1,98 +1,87 @@
 """Questions to the index: `python -m agentic_vlm.store.query NAME|SQL --table|--csv|--json`."""
 
 import argparse
-import csv
-import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TextIO
 
-import duckdb
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
-from agentic_vlm.errors import AgenticError, ArtifactMissing, RecordError
+from agentic_vlm.errors import AgenticError
+from agentic_vlm.store.database import open_index, open_parts
+from agentic_vlm.store.forms import FORMS, write_answer
+from agentic_vlm.store.prompt import Prompt, describe_questions, parse_values, read_terminal_line
+from agentic_vlm.store.questions import Answer, answer, list_questions
 
 DEFAULT_INDEX = Path("data/trajectories.duckdb")
-_QUERIES = Path(__file__).with_name("queries")
-
-
-class Answer(NamedTuple):
-    """What a query gave."""
-
-    columns: list[str]
-    """Names of the columns."""
-    rows: list[tuple[object, ...]]
-    """Rows in the order of the query."""
-
-
-def list_queries() -> dict[str, str]:
-    """Return the question that each named query answers, by name."""
-    paths = sorted(_QUERIES.glob("*.sql"))
-    return {path.stem: _first_line(path).removeprefix("-- ") for path in paths}
 
 
 def run_query(
-    query: str, *, index: Path = DEFAULT_INDEX, values: Mapping[str, str] | None = None
+    query: str,
+    *,
+    index: Path = DEFAULT_INDEX,
+    values: Mapping[str, str] | None = None,
+    allow_files: bool = False,
 ) -> Answer:
     """Run a named query or SQL text on the index, which is opened read-only.
 
     Args:
         query: name of a file in `queries/`, or SQL.
         index: the DuckDB file.
-        values: values of the named parameters of the query, such as `$suite`.
+        values: values of the named parameters of the query, such as `$sample_id`.
+        allow_files: let the SQL read and write files and load extensions.
 
     Raises:
         ArtifactMissing: there is no index.
-        RecordError: the SQL is wrong.
+        QueryError: the index cannot be read, or the question is wrong.
     """
-    if not index.exists():
-        raise ArtifactMissing(str(index), "no index here", "run `python -m stages.index`")
-    named = _QUERIES / f"{query}.sql"
-    sql = named.read_text(encoding="utf-8") if query in list_queries() else query
-    with duckdb.connect(str(index), read_only=True) as connection:
-        try:
-            cursor = connection.execute(sql, dict(values or {}))
-            columns = [column[0] for column in cursor.description or ()]
-            return Answer(columns, cursor.fetchall())
-        except duckdb.Error as fault:
-            first = str(fault).splitlines()[0]
-            fix = "give a name from `python -m agentic_vlm.store.query`, or correct the SQL"
-            raise RecordError(f"query {query!r}", first, fix) from fault
+    with open_index(index, allow_files=allow_files) as connection:
+        return answer(connection, query, values or {})
 
 
-def write_answer(answer: Answer, stream: TextIO, *, form: str) -> None:
-    """Write an answer as `table`, `csv` or `json` (one array of objects)."""
-    if form == "json":
-        rows = [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
-        stream.write(json.dumps(rows, indent=2, ensure_ascii=False, default=str) + "\n")
-    elif form == "csv":
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerows([answer.columns, *answer.rows])
-    else:
-        table = Table(*answer.columns, box=box.SIMPLE)
-        for row in answer.rows:
-            table.add_row(*("" if value is None else str(value) for value in row))
-        Console(file=stream).print(table, markup=False)
+def run_live_query(
+    query: str,
+    *,
+    root: Path,
+    values: Mapping[str, str] | None = None,
+    allow_files: bool = False,
+) -> Answer:
+    """Run a query on what lies under `root` now, with the parts of running stages.
+
+    Raises:
+        ArtifactMissing: there is no project.
+        QueryError: the question is wrong.
+        RecordError: a part is damaged or of another schema version.
+    """
+    with open_parts(root, allow_files=allow_files) as connection:
+        return answer(connection, query, values or {})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """List the named queries, or answer one; return the exit status."""
+    """List the named queries, answer one, or open the prompt; return the exit status."""
     options = _parser().parse_args(arguments)
-    if options.query is None:
-        width = max(len(name) for name in list_queries())
-        for name, question in list_queries().items():
-            sys.stdout.write(f"{name:{width}}  {question}\n")
-        return 0
+
+    def ask(query: str, values: Mapping[str, str]) -> Answer:
+        files = options.allow_files
+        if options.live:
+            return run_live_query(query, root=options.root, values=values, allow_files=files)
+        index = options.index or options.root / DEFAULT_INDEX
+        return run_query(query, index=index, values=values, allow_files=files)
+
     try:
-        values = dict(pair.split("=", 1) for pair in options.value)
-        answer = run_query(options.query, index=options.index, values=values)
+        if options.prompt:
+            Prompt(ask, sys.stdout, form=options.form).run(read_terminal_line)
+        elif options.query is None:
+            sys.stdout.write(describe_questions(list_questions()))
+        else:
+            found = ask(options.query, parse_values(options.value))
+            write_answer(found, sys.stdout, form=options.form)
+        sys.stdout.flush()
     except AgenticError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    write_answer(answer, sys.stdout, form=options.form)
+    except BrokenPipeError:
+        # The reader, such as `head`, has seen enough; without this Python complains at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
@@ -103,18 +92,24 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Example: python -m agentic_vlm.store.query calls_by_family --csv",
     )
     parser.add_argument("query", nargs="?", help="name of a query, or SQL")
-    for form in ("table", "csv", "json"):
+    for form in FORMS:
         parser.add_argument(f"--{form}", dest="form", action="store_const", const=form)
     parser.set_defaults(form="table")
-    parser.add_argument("--index", type=Path, default=DEFAULT_INDEX, help="the DuckDB file")
     parser.add_argument(
         "--value", action="append", default=[], metavar="NAME=VALUE", help="value of $NAME"
     )
+    parser.add_argument("--prompt", action="store_true", help="ask one question after the other")
+    parser.add_argument(
+        "--live", action="store_true", help="read the Parquet parts, those of running stages too"
+    )
+    parser.add_argument("--root", type=Path, default=Path(), help="root of the project")
+    parser.add_argument("--index", type=Path, help=f"the DuckDB file; ROOT/{DEFAULT_INDEX}")
+    parser.add_argument(
+        "--allow-files",
+        action="store_true",
+        help="let this SQL read and write files, attach databases and load extensions",
+    )
     return parser
-
-
-def _first_line(path: Path) -> str:
-    return path.read_text(encoding="utf-8").splitlines()[0]
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ comment on column schema_version.version is 'SCHEMA_VERSION of agentic_vlm.schem
 create table runs (
     run_id varchar primary key,
     run varchar not null,
-    started_at timestamptz,
+    started_at timestamp,
     wall_s double,
     cpu_s double,
     peak_memory_mb double,
@@ -19,10 +19,10 @@ create table runs (
     git_revision varchar,
     host varchar
 );
-comment on table runs is 'The latest run of each stage on this machine';
+comment on table runs is 'Volatile: the latest run of each stage on this machine';
 comment on column runs.run_id is 'Run and start time';
 comment on column runs.run is 'Stage, with the member of its matrix: evaluate-base';
-comment on column runs.started_at is 'Start';
+comment on column runs.started_at is 'Start, in UTC';
 comment on column runs.wall_s is 'Seconds on the clock';
 comment on column runs.cpu_s is 'CPU seconds, children included';
 comment on column runs.peak_memory_mb is 'Largest resident memory, MiB, children excluded';
@@ -39,10 +39,38 @@ create table timings (
     seconds double not null,
     primary key (run, step)
 );
-comment on table timings is 'Seconds per step of the latest runs; step `total` is the whole run';
+comment on table timings is 'Volatile: seconds per step of the latest runs; step `total` is the whole run';
 comment on column timings.run is 'Stage, with the member of its matrix';
 comment on column timings.step is 'Step of the stage, or total';
 comment on column timings.seconds is 'Seconds on the clock';
+
+create table call_timings (
+    trajectory_id varchar not null,
+    turn bigint not null,
+    tool varchar not null,
+    latency_s double not null,
+    run varchar not null,
+    primary key (trajectory_id, turn)
+);
+comment on table call_timings is 'Volatile: seconds of each tool call that this machine made';
+comment on column call_timings.trajectory_id is 'See trajectories';
+comment on column call_timings.turn is 'See tool_calls';
+comment on column call_timings.tool is 'Name as called; copied, so that a percentile needs no join';
+comment on column call_timings.latency_s is 'Seconds on the clock, waiting for the sandbox or engine included';
+comment on column call_timings.run is 'Stage, with the member of its matrix: evaluate-base';
+
+create table source_rows (
+    source varchar not null,
+    source_row_id varchar not null,
+    split varchar not null,
+    sample_id varchar not null,
+    primary key (source, source_row_id, split)
+);
+comment on table source_rows is 'Rows of the sources; several of them may be one sample';
+comment on column source_rows.source is 'Name of the source in params.yaml';
+comment on column source_rows.source_row_id is 'Row within the source';
+comment on column source_rows.split is 'train, or the name of the held-out suite';
+comment on column source_rows.sample_id is 'See samples';
 
 create table samples (
     sample_id varchar primary key,
@@ -282,3 +310,36 @@ comment on column rejections.stage is 'Stage that rejected it';
 comment on column rejections.row_id is 'sample_id, trajectory_id or source:row';
 comment on column rejections.reason is 'Why, from a closed list';
 comment on column rejections.evidence is 'What was seen';
+
+create table checkpoints (
+    name varchar primary key,
+    checkpoint_id varchar not null,
+    stage varchar not null,
+    parent varchar not null,
+    architecture varchar not null,
+    num_parameters bigint not null,
+    step bigint not null,
+    seed bigint not null
+);
+comment on table checkpoints is 'Models, from the cards beside their weights';
+comment on column checkpoints.name is 'Folder under models/: base, sft, rl';
+comment on column checkpoints.checkpoint_id is 'Digest of the model, trajectories.policy; training that moves no weight keeps it';
+comment on column checkpoints.stage is 'Stage that made it, or hub for a published model';
+comment on column checkpoints.parent is 'checkpoint_id that it started from; empty for the base';
+comment on column checkpoints.architecture is 'Class name of the model';
+comment on column checkpoints.num_parameters is 'All parameters';
+comment on column checkpoints.step is 'Optimiser steps of its stage';
+comment on column checkpoints.seed is 'Seed of its stage';
+
+create table checkpoint_samples (
+    name varchar not null,
+    sample_id varchar not null,
+    num_trajectories bigint not null,
+    num_correct bigint not null,
+    primary key (name, sample_id)
+);
+comment on table checkpoint_samples is 'What each checkpoint learned from, without what its parents did';
+comment on column checkpoint_samples.name is 'See checkpoints';
+comment on column checkpoint_samples.sample_id is 'See samples';
+comment on column checkpoint_samples.num_trajectories is 'Trajectories of the sample: those that select_sft kept, or the rollouts of RL';
+comment on column checkpoint_samples.num_correct is 'How many of them are correct';

@@ -3,7 +3,6 @@
 import json
 import math
 import os
-from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -41,7 +40,9 @@ class Budget:
         self._max_usd = max_usd
         self._max_tokens = max_tokens
         self._prices: dict[str, tuple[float, float]] = {}
-        self._rows: list[tuple[str, int, int]] = list(_read(path))
+        self._counts: dict[str, tuple[int, int, int]] = {}
+        for model, sent, written in _read(path):
+            self._count(model, sent, written)
 
     @classmethod
     def from_environment(cls, path: Path) -> Self:
@@ -60,25 +61,23 @@ class Budget:
 
     def add(self, model: str, *, input_tokens: int, output_tokens: int) -> None:
         """Count one answer."""
-        self._rows.append((model, input_tokens, output_tokens))
+        self._count(model, input_tokens, output_tokens)
         if self._path is not None:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps([model, input_tokens, output_tokens]) + "\n")
 
     def usage(self) -> dict[str, Usage]:
         """Return tokens and money by model."""
-        found: dict[str, Usage] = defaultdict(Usage)
-        for model, sent, written in self._rows:
+        found = {}
+        for model, (num_requests, sent, written) in sorted(self._counts.items()):
             per_input, per_output = self._prices.get(model, (0.0, 0.0))
             usd = (sent * per_input + written * per_output) / 1e6
-            old = found[model]
-            found[model] = Usage(
-                old.num_requests + 1,
-                old.input_tokens + sent,
-                old.output_tokens + written,
-                old.usd + usd,
-            )
-        return dict(sorted(found.items()))
+            found[model] = Usage(num_requests, sent, written, usd)
+        return found
+
+    def _count(self, model: str, sent: int, written: int) -> None:
+        old = self._counts.get(model, (0, 0, 0))
+        self._counts[model] = (old[0] + 1, old[1] + sent, old[2] + written)
 
     @property
     def is_spent(self) -> bool:

@@ -25,6 +25,8 @@ class ToolResult:
     """Characters of output that the model does not see."""
     latency_s: float = 0.0
     """Wall-clock seconds of the call."""
+    cost_usd: float = 0.0
+    """What services on the network charge for the call, US dollars."""
 
 
 class Tool(Protocol):

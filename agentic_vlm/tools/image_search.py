@@ -1,4 +1,4 @@
-"""The tool `image_search`: the question's first picture to pages that show it."""
+"""The tool `image_search`: a picture to pages that show it."""
 
 import json
 from collections.abc import Sequence
@@ -7,14 +7,15 @@ from PIL import Image
 
 from agentic_vlm.params import VisionParams
 from agentic_vlm.schema import ToolCall
-from agentic_vlm.search.base import ImageHit, SearchProvider
+from agentic_vlm.search.base import SearchProvider
 from agentic_vlm.tools.base import ToolResult, refusal
 from agentic_vlm.tools.observe import Style, image_search_text
-from agentic_vlm.vision import decode_image, safe_image
+from agentic_vlm.tools.thumbnails import Decoder
+from agentic_vlm.vision import safe_image
 
 
 class ImageSearchTool:
-    """Reverse search on the original picture."""
+    """Reverse search on the original picture; in deepeyesv2_plus on any picture or part of one."""
 
     name = "image_search"
 
@@ -26,16 +27,18 @@ class ImageSearchTool:
         num_hits: int,
         vision: VisionParams,
         style: Style,
+        decoder: Decoder,
         has_regions: bool = False,
     ) -> None:
         """Keep the engine and the pictures.
 
         Args:
             provider: the engine.
-            images: the question's pictures at original size.
+            images: the pictures of the episode in order, the question's first, at original size.
             num_hits: most hits that are shown.
             vision: limits of the thumbnails.
             style: how hits are shown.
+            decoder: decodes the thumbnails.
             has_regions: accept `{"image": i, "box": [left, top, right, bottom]}`, the
                 deepeyesv2_plus form; else arguments are refused, as in the release.
         """
@@ -44,6 +47,7 @@ class ImageSearchTool:
         self._num_hits = num_hits
         self._vision = vision
         self._style = style
+        self._decoder = decoder
         self._has_regions = has_regions
 
     async def run(self, call: ToolCall) -> ToolResult:
@@ -62,8 +66,13 @@ class ImageSearchTool:
             return refusal(reason, error_class="InvalidArguments")
         hits = await self._provider.search_image(image, num_hits=self._num_hits)
         hits = hits[: self._num_hits]
-        images = tuple(map(self._thumbnail, hits)) if self._style == "full" else ()
-        return ToolResult(image_search_text(hits, style=self._style), images)
+        if self._style == "compact":
+            return ToolResult(image_search_text(hits, style=self._style))
+        thumbnails = await self._decoder.decode([hit.thumbnail for hit in hits])
+        # As in the release, a hit without its picture is left out.
+        seen = [pair for pair in zip(hits, thumbnails, strict=True) if pair[1] is not None]
+        images = tuple(self._presentable(image) for _, image in seen if image is not None)
+        return ToolResult(image_search_text([hit for hit, _ in seen], style=self._style), images)
 
     async def close(self) -> None:
         """Hold nothing; the engine belongs to all episodes."""
@@ -73,15 +82,18 @@ class ImageSearchTool:
             return self._images[0]
         if not self._has_regions or not isinstance(arguments, dict):
             raise ValueError("it takes none")
+        unknown = sorted(set(arguments) - {"image", "box"})
+        if unknown:
+            raise ValueError(f"it takes 'image' and 'box', not {unknown[0]!r}")
         number, box = arguments.get("image", 1), arguments.get("box")
         if type(number) is not int or not 1 <= number <= len(self._images):
             raise ValueError(f"'image' must be 1 to {len(self._images)}")
         image = self._images[number - 1]
         return image if box is None else _crop(image, box)
 
-    def _thumbnail(self, hit: ImageHit) -> Image.Image:
+    def _presentable(self, image: Image.Image) -> Image.Image:
         return safe_image(
-            decode_image(hit.thumbnail, where=hit.link),
+            image,
             min_side_px=self._vision.min_side_px,
             max_side_px=self._vision.max_side_px,
             max_ratio=self._vision.max_ratio,

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from agentic_vlm.sandbox.base import CellResult, CellStatus
-from agentic_vlm.search.base import ImageHit, TextHit
+from agentic_vlm.search.base import ImageHit, Page, TextHit
+from agentic_vlm.tools.foreign import tame
 from agentic_vlm.tools.neutralise import IMAGE_MARK, neutralise
 
 Style = Literal["full", "compact"]
@@ -69,6 +70,20 @@ def image_search_text(hits: Sequence[ImageHit], *, style: Style) -> str:
     return _wrap(head + "\n\n## Web Results\n" + "\n".join(lines))
 
 
+def page_text(page: Page, *, max_chars: int, style: Style) -> ObservedText:
+    """Return the observation of a visit; what exceeds `max_chars` is cut off, visibly."""
+    text = page.text
+    num_dropped = max(0, len(text) - max_chars)
+    if num_dropped:
+        text = text[:max_chars].rstrip() + f"\n[{num_dropped} more characters]"
+    title = _line(page.title)
+    body = _foreign(text)
+    if style == "compact":
+        return ObservedText(f"{title}: {body}" if title else body, num_dropped)
+    date = f"Date published: {_line(page.date)}\n" if page.date else ""
+    return ObservedText(_wrap(f"## {title or 'Page'}\n{date}\n{body}"), num_dropped)
+
+
 def error_text(reason: str) -> str:
     """Return the observation of a call or a turn that could not be carried out."""
     return f"Error: {neutralise(reason)}"
@@ -96,12 +111,15 @@ def _compact_code(stdout: str, stderr: str, num_images: int) -> ObservedText:
 
 def _full_hit(number: int, hit: TextHit) -> str:
     date = f"\nDate published: {_line(hit.date)}" if hit.date else ""
-    link = neutralise(hit.link)
-    return f"{number}. [{_line(hit.title)}]({link}){date}\n\n{neutralise(hit.snippet)}"
+    return f"{number}. [{_line(hit.title)}]({_line(hit.link)}){date}\n\n{_foreign(hit.snippet)}"
 
 
 def _line(text: str) -> str:
-    return neutralise(" ".join(text.split()))
+    return _foreign(" ".join(text.split()))
+
+
+def _foreign(text: str) -> str:
+    return neutralise(tame(text))
 
 
 def _wrap(text: str) -> str:

@@ -14,11 +14,14 @@ from agentic_vlm.params import AgentParams, SearchParams, VisionParams
 from agentic_vlm.sandbox.base import Sandbox
 from agentic_vlm.schema import ObservationStatus, ToolCall
 from agentic_vlm.search.base import SearchProvider
+from agentic_vlm.search.meter import billed
 from agentic_vlm.tools.base import Tool, ToolResult, refusal
 from agentic_vlm.tools.image_search import ImageSearchTool
 from agentic_vlm.tools.observe import Style
 from agentic_vlm.tools.python import PythonTool
 from agentic_vlm.tools.text_search import TextSearchTool
+from agentic_vlm.tools.thumbnails import Decoder, LocalDecoder, SandboxDecoder
+from agentic_vlm.tools.visit import VisitTool
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +45,30 @@ class Toolkit:
 class Toolbox:
     """Answers the calls of one episode; unknown names too."""
 
-    def __init__(self, tools: Sequence[Tool], *, deadline_s: float) -> None:
-        """Keep the tools; each call may take `deadline_s` wall-clock seconds."""
+    def __init__(
+        self,
+        tools: Sequence[Tool],
+        *,
+        deadline_s: float,
+        images: list[Image.Image] | None = None,
+    ) -> None:
+        """Keep the tools; each call may take `deadline_s` wall-clock seconds.
+
+        Args:
+            tools: what may be called.
+            deadline_s: wall-clock seconds of a call.
+            images: the pictures of the episode; those that tools hand back are added.
+        """
         self._tools = {tool.name: tool for tool in tools}
         self._deadline_s = deadline_s
+        self._images = [] if images is None else images
 
     @classmethod
     def for_episode(cls, kit: Toolkit, *, images: Sequence[Image.Image], seed: int) -> Self:
         """Make the tools of one episode; nothing is opened before the first call."""
-        tools = [_make(name, kit, images, seed) for name in kit.agent.tools]
-        return cls(tools, deadline_s=kit.agent.tool_deadline_s)
+        seen = list(images)
+        tools = [_make(name, kit, tuple(images), seen, seed) for name in kit.agent.tools]
+        return cls(tools, deadline_s=kit.agent.tool_deadline_s, images=seen)
 
     async def run(self, call: ToolCall) -> ToolResult:
         """Carry out a call; every fault of the model's making is a result.
@@ -68,7 +85,9 @@ class Toolbox:
             reason = f"Invalid tool call name: {call.tool}; there is {names}"
             result = refusal(reason, error_class="UnknownTool")
         else:
-            result = await self._run_in_time(call)
+            with billed() as bill:
+                result = replace(await self._run_in_time(call), cost_usd=bill.usd)
+        self._images.extend(result.images)
         return replace(result, latency_s=time.perf_counter() - started)
 
     async def close(self) -> None:
@@ -83,7 +102,15 @@ class Toolbox:
             raise _late(call.tool, self._deadline_s) from fault
 
 
-def _make(name: str, kit: Toolkit, images: Sequence[Image.Image], seed: int) -> Tool:
+def _make(
+    name: str,
+    kit: Toolkit,
+    images: tuple[Image.Image, ...],
+    seen: Sequence[Image.Image],
+    seed: int,
+) -> Tool:
+    """Make a tool; `images` are the question's, `seen` grows with the episode."""
+    is_plus = kit.agent.protocol == "deepeyesv2_plus"
     match name:
         case "python":
             return PythonTool(
@@ -94,14 +121,24 @@ def _make(name: str, kit: Toolkit, images: Sequence[Image.Image], seed: int) -> 
         case "image_search":
             return ImageSearchTool(
                 kit.provider,
-                images=images,
+                images=seen,
                 num_hits=kit.search.num_image_hits,
                 vision=kit.vision,
                 style=kit.style,
-                has_regions=kit.agent.protocol == "deepeyesv2_plus",
+                decoder=_decoder(kit),
+                has_regions=is_plus,
             )
+        case "visit" if is_plus:
+            return VisitTool(kit.provider, max_chars=kit.search.max_page_chars, style=kit.style)
+        case "visit":
+            raise ValueError("agent.tools: visit needs agent.protocol deepeyesv2_plus")
         case _:
             raise ValueError(f"agent.tools: there is no tool {name}")
+
+
+def _decoder(kit: Toolkit) -> Decoder:
+    engine = kit.search.type if kit.search.pictures == "same" else kit.search.pictures
+    return LocalDecoder() if engine in ("local", "fake") else SandboxDecoder(kit.sandbox)
 
 
 def _late(tool: str, deadline_s: float) -> InfrastructureError:

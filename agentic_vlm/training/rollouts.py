@@ -1,6 +1,7 @@
 """Rollouts: episodes sampled from the policy in training, graded and rewarded."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from agentic_vlm.agent.render import Renderer
 from agentic_vlm.agent.state import Episode
 from agentic_vlm.agent.task import EpisodeTask, episode_seed
 from agentic_vlm.backends.base import Policy
-from agentic_vlm.grading import RewardParts, compute_reward, grade_answer
+from agentic_vlm.errors import JudgeUnavailable
+from agentic_vlm.grading import Judge, NoJudge, RewardParts, compute_reward, grade_with_judge
 from agentic_vlm.params import GradingParams, TrainRlParams
 from agentic_vlm.schema import (
     CuratedSample,
@@ -26,6 +28,8 @@ from agentic_vlm.schema import (
     content_id,
 )
 from agentic_vlm.tools.toolbox import Toolkit
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -91,8 +95,13 @@ class Roller:
         params: TrainRlParams,
         grading: GradingParams,
         seed: int,
+        judge: Judge | None = None,
     ) -> None:
-        """Keep the parts; `samples` are the RL pool by id, `seed` is the root of all episodes."""
+        """Keep the parts; `samples` are the RL pool by id, `seed` is the root of all episodes.
+
+        Without a judge, what the rules leave open has no reward.
+        """
+        self._judge = judge or NoJudge()
         self.policy, self.kit, self.loop = policy, kit, loop
         self.renderer = renderer
         self._samples, self._pictures = samples, pictures
@@ -116,10 +125,17 @@ class Roller:
                 temperature=self._params.temperature,
             )
         )
-        return [
-            self._reward(episode, self._samples[task.sample_id], step)
-            for task, episode in zip(tasks, episodes, strict=True)
-        ]
+        return self.loop.run(self._reward_all(tasks, episodes, step))
+
+    async def _reward_all(
+        self, tasks: Sequence[EpisodeTask], episodes: Sequence[Episode], step: int
+    ) -> list[RewardedEpisode]:
+        return await asyncio.gather(
+            *(
+                self._reward(episode, self._samples[task.sample_id], step)
+                for task, episode in zip(tasks, episodes, strict=True)
+            )
+        )
 
     def _task(self, sample_id: str, *, attempt: int) -> EpisodeTask:
         sample = self._samples[sample_id]
@@ -140,12 +156,24 @@ class Roller:
             self._decoded[ref.sha256] = self._pictures.get(ref)
         return self._decoded[ref.sha256]
 
-    def _reward(self, episode: Episode, sample: CuratedSample, step: int) -> RewardedEpisode:
+    async def _reward(self, episode: Episode, sample: CuratedSample, step: int) -> RewardedEpisode:
         trajectory = episode.trajectory
         group_id = content_id(str(step), sample.sample_id)
         if trajectory.stop_reason is StopReason.INFRASTRUCTURE:
             return RewardedEpisode(episode, sample, group_id, None)
-        verdict = grade_answer(trajectory.answer, sample, params=self._grading).verdict
+        try:
+            grade = await grade_with_judge(
+                trajectory.answer,
+                sample,
+                question=sample.question,
+                judge=self._judge,
+                params=self._grading,
+            )
+        except JudgeUnavailable as fault:
+            # An outage of the judge is ours: never a wrong answer, so no reward at all.
+            logger.warning("a rollout has no reward: %s", fault.what)
+            return RewardedEpisode(episode, sample, group_id, None)
+        verdict = grade.verdict
         graded = trajectory.model_copy(update={"verdict": verdict})
         calls = [turn.action for turn in trajectory.turns if isinstance(turn.action, ToolCall)]
         parts = compute_reward(

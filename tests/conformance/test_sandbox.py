@@ -167,6 +167,40 @@ def test_notebook_lines_are_dropped_with_a_note_and_shell_lines_refused() -> Non
     assert verbatim.value == repr("\n%d\n!x")
 
 
+def test_pictures_beyond_the_limit_of_a_session_are_counted() -> None:
+    codes = ["for n in range(4): display(image_1)"] * 9
+    results = run_cells(*codes, images=[noise(4, 4, 0)])
+    assert [len(result.images) for result in results] == [4] * 8 + [0]
+    assert results[-1].num_dropped_images == 4
+    assert results[-1].stderr == ("[4 more pictures were not shown: no session may show more]\n")
+
+
+def test_what_is_painted_after_showing_does_not_change_what_was_shown() -> None:
+    (result,) = run_cells(
+        "display(image_1)\nimage_1.paste(0, (0, 0, 4, 4))", images=[noise(4, 4, 0)]
+    )
+    assert result.images[0].tobytes() == noise(4, 4, 0).tobytes()
+
+
+def test_output_past_python_is_kept() -> None:
+    (result,) = run_cells("import os; os.write(1, b'from C\\n'); print('from Python')")
+    assert result.stdout == "from Python\nfrom C\n"
+
+
+def test_notebook_imports_find_our_display() -> None:
+    (result,) = run_cells("from IPython.display import display\ndisplay(image_1)",
+                          images=[noise(4, 4, 0)])  # fmt: skip
+    assert result.status is CellStatus.OK
+    assert len(result.images) == 1
+
+
+def test_a_crash_keeps_what_was_printed() -> None:
+    (crash,) = run_cells("print('é' * 300)\nimport os; os._exit(1)")
+    assert crash.status is CellStatus.CRASHED
+    assert crash.stdout == "é" * 100 + "\n[... 101 characters left out ...]\n" + "é" * 99 + "\n"
+    assert crash.num_dropped_chars == 101
+
+
 def test_input_is_refused() -> None:
     assert run_cells("input('name?')")[0].error_class == "RuntimeError"
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from agentic_vlm.grading.math_pool import MathPool
-from agentic_vlm.grading.math_worker import normalize_math
+from agentic_vlm.grading.latex import normalize_math
+from agentic_vlm.grading.math_pool import Equality, MathPool
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def pool() -> Iterator[MathPool]:
     ],
 )
 def test_equal_expressions_are_equal(pool: MathPool, reference: str, answer: str) -> None:
-    assert pool.is_equal(reference, answer, timeout_s=10.0) is True
+    assert pool.compare(reference, answer, timeout_s=10.0).equality is Equality.EQUAL
 
 
 @pytest.mark.parametrize(
@@ -37,16 +37,16 @@ def test_equal_expressions_are_equal(pool: MathPool, reference: str, answer: str
     [(r"10\sqrt{2}", "10"), (r"10\sqrt{2}", r"10\sqrt{3}"), (r"2\pi", "2"), ("x^2", "x^3")],
 )
 def test_different_expressions_are_not(pool: MathPool, reference: str, answer: str) -> None:
-    assert pool.is_equal(reference, answer, timeout_s=10.0) is False
+    assert pool.compare(reference, answer, timeout_s=10.0).equality is Equality.DIFFERENT
 
 
 def test_too_slow_is_unknown_and_the_next_one_is_answered(pool: MathPool) -> None:
-    assert pool.is_equal("1", r"\sqrt{2}", timeout_s=0.0) is None
-    assert pool.is_equal("0.5", r"\frac{1}{2}", timeout_s=10.0) is True
+    assert pool.compare("1", r"\sqrt{2}", timeout_s=0.0).equality is Equality.UNKNOWN
+    assert pool.compare("0.5", r"\frac{1}{2}", timeout_s=10.0).equality is Equality.EQUAL
 
 
 def test_what_cannot_be_read_is_unknown(pool: MathPool) -> None:
-    assert pool.is_equal("1", "\ud800{{\\", timeout_s=10.0) is None
+    assert pool.compare("1", "\ud800{{\\", timeout_s=10.0).equality is Equality.UNKNOWN
 
 
 def test_only_the_last_box_counts() -> None:

@@ -122,6 +122,7 @@ def test_a_grade_names_its_rule_and_its_reason() -> None:
         Verdict.INCORRECT,
         "integer",
         "another number",
+        None,
     )
 
 

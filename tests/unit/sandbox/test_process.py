@@ -16,14 +16,17 @@ from PIL import Image
 from agentic_vlm.errors import SandboxUnavailable
 from agentic_vlm.params.parts import SandboxParams
 from agentic_vlm.sandbox import CellResult, CellStatus
+from agentic_vlm.sandbox.confine import Isolation
+from agentic_vlm.sandbox.fork_server import refusal
 from agentic_vlm.sandbox.process import RESTARTED, ProcessSandbox
+from agentic_vlm.sandbox.source import Template
 
 T = TypeVar("T")
 PARAMS = SandboxParams(
     cell_cpu_s=0.3,
     session_cpu_s=0.4,
     cell_wall_s=1.0,
-    memory_mb=300,
+    memory_mb=150,
     max_output_chars=400,
     num_spares=1,
 )
@@ -109,10 +112,25 @@ def test_code_that_swallows_the_interrupt_is_ended() -> None:
     assert stopped.is_session_lost
 
 
-def test_a_sleeping_cell_is_ended_by_the_wall_clock() -> None:
-    slept, after = run_cells("import time; time.sleep(60)", "1")
+def test_a_sleeping_cell_is_ended_by_the_wall_clock_and_its_variables_are_kept() -> None:
+    slept, after = run_cells("import time; x = 5; time.sleep(60)", "x")
+    assert slept.status is CellStatus.TIMEOUT
+    assert not slept.is_session_lost
+    assert slept.stderr.endswith(
+        "TimeoutError: the cell was stopped after 1 s; its variables are kept\n"
+    )
+    assert after.value == "5"
+
+
+def test_a_sleeping_cell_that_takes_no_signal_is_killed_and_what_it_printed_is_kept() -> None:
+    code = (
+        "import signal, time; print('before'); signal.signal(2, signal.SIG_IGN)\n"
+        "while True: time.sleep(1)"
+    )
+    slept, after = run_cells(code, "1")
     assert slept.status is CellStatus.TIMEOUT
     assert slept.is_session_lost
+    assert slept.stdout == "before\n"
     assert after.stderr.startswith(RESTARTED)
 
 
@@ -318,9 +336,72 @@ def test_one_sandbox_serves_two_event_loops_in_turn() -> None:
     asyncio.run(sandbox.close())
 
 
-def test_the_isolation_is_named() -> None:
-    async def scene(sandbox: ProcessSandbox) -> tuple[str, ...]:
+def test_the_isolation_is_named_and_the_self_test_found_no_hole() -> None:
+    async def scene(sandbox: ProcessSandbox) -> tuple[int, str, tuple[str, ...]]:
         await sandbox.open([], seed=0)
-        return sandbox.isolation
+        return len(sandbox.isolation), sandbox.tier, sandbox.holes
 
-    assert len(with_sandbox(scene)) >= 4
+    num_notes, tier, holes = with_sandbox(scene)
+    assert num_notes >= 4
+    assert tier in ("A", "B")
+    assert holes == ()
+
+
+def test_large_pictures_that_come_again_are_shared_and_not_painted_on() -> None:
+    image = Image.new("RGB", (1000, 800), "white")
+
+    async def scene(sandbox: ProcessSandbox) -> list[tuple[str, bool]]:
+        seen = []
+        for code in ("1", "image_1.paste(0, (0, 0, 9, 9))", "image_1.getpixel((5, 5))"):
+            session = await sandbox.open([image], seed=0)
+            is_shared = isinstance(session._source, Template)
+            seen.append(((await session.run_cell(code)).value, is_shared))
+            await session.close()
+        return seen
+
+    assert with_sandbox(scene, PATIENT) == [
+        ("1", False),
+        ("", True),
+        ("(255, 255, 255)", True),
+    ]
+
+
+def test_a_shared_folder_is_readable_and_not_writable(tmp_path: Path) -> None:
+    (tmp_path / "seen.txt").write_text("hello")
+    tmp_path.chmod(0o755)
+    path = str(tmp_path / "seen.txt")
+
+    async def scene() -> list[CellResult]:
+        sandbox = ProcessSandbox(PATIENT, shares=[str(tmp_path)])
+        session = await sandbox.open([], seed=0)
+        codes = (f"open({path!r}).read()", f"open({path!r}, 'w')", f"open({path + 'x'!r}, 'w')")
+        results = [await session.run_cell(code) for code in codes]
+        await sandbox.close()
+        return results
+
+    read, written, made = asyncio.run(scene())
+    assert read.value == "'hello'"
+    assert written.status is made.status is CellStatus.ERROR
+    assert os.listdir(tmp_path) == ["seen.txt"]
+
+
+@pytest.mark.parametrize(
+    ("isolation", "holes", "words"),
+    [
+        (Isolation(has_jail=True, landlock=7), [], "cannot confine model code"),
+        (Isolation(has_jail=False, has_seccomp=True), [], "cannot confine model code"),
+        (Isolation(has_jail=True, has_seccomp=True), ["mount"], "found holes: mount"),
+    ],
+)
+def test_a_machine_that_cannot_confine_code_is_refused(
+    isolation: Isolation, holes: list[str], words: str
+) -> None:
+    assert words in refusal(isolation, holes)
+
+
+def test_both_tiers_are_enough() -> None:
+    for isolation in (
+        Isolation(has_jail=True, has_seccomp=True),
+        Isolation(has_jail=False, landlock=1, has_seccomp=True),
+    ):
+        assert refusal(isolation, []) == ""

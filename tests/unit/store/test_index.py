@@ -1,16 +1,11 @@
-"""The SQL index and its named queries, on a store of a few rows."""
-
-import io
-import json
+"""The tables of the index: every record reaches them, each key once."""
 
 import duckdb
 import pytest
 
-from agentic_vlm.errors import ArtifactMissing, RecordError
+from agentic_vlm.errors import RecordError
 from agentic_vlm.schema import (
     CuratedSample,
-    Observation,
-    ObservationStatus,
     Probe,
     RawSample,
     Rejection,
@@ -18,71 +13,36 @@ from agentic_vlm.schema import (
     ScoredAnswer,
     Trajectory,
 )
-from agentic_vlm.store import ImageWriter, write_records
+from agentic_vlm.store import read_records, write_records
 from agentic_vlm.store.index import build_index
-from agentic_vlm.store.query import list_queries, main, run_query, write_answer
+from agentic_vlm.store.query import run_query
+from agentic_vlm.store.sources import RECORD_TYPES
 
 
-def write(root, folder, records):
-    kind = type(records[0])
-    write_records(root / folder, records, kind, key=lambda record: (record.model_dump_json(),))
-
-
-@pytest.fixture
-def root(tmp_path, make_sample, make_trajectory, make_rollout, make_probe, make_score, make_image):
-    with ImageWriter(tmp_path / "data/raw/images") as images:
-        ref = images.add(make_image())
-    samples = [make_sample(sample_id=f"s{n}", images=(ref,)) for n in range(2)]
-    raw = [RawSample.model_validate(sample.model_dump()) for sample in samples]
-    write(tmp_path, "data/raw/records", raw)
-    write(tmp_path, "data/curated/records", samples[:1])
-    write(tmp_path, "data/pools/rl/records", samples[:1])
-    write(
-        tmp_path,
-        "data/curated/rejections",
-        [Rejection(stage="curate", row_id="s1", reason="exact_duplicate", evidence="s0")],
-    )
-    write(
-        tmp_path,
-        "data/probes/records",
-        [make_probe(), make_probe(mode="agent", verdict="correct", num_calls=1)],
-    )
-    taught = [make_trajectory(trajectory_id="t1"), make_trajectory(trajectory_id="t2")]
-    write(tmp_path, "data/trajectories/records", taught)
-    write(tmp_path, "data/sft/records", taught[:1])
-    write(tmp_path, "data/rollouts/records", [make_rollout()])
-    scored = make_trajectory(trajectory_id="t0", stage="evaluate")
-    call = scored.turns[0].model_copy(
-        update={"observation": Observation(text="no", status=ObservationStatus.ERROR)}
-    )
-    scored = scored.model_copy(update={"turns": (call, scored.turns[1])})
-    write(tmp_path, "data/scores/base/trajectories", [scored])
-    write(tmp_path, "data/scores/base/scores", [make_score()])
-    return tmp_path
-
-
-@pytest.fixture
-def index(root):
-    build_index(root, root / "data/trajectories.duckdb")
-    return root / "data/trajectories.duckdb"
+def ask(index, sql):
+    return run_query(sql, index=index).rows
 
 
 def test_every_record_type_reaches_its_table(root):
     counts = build_index(root, root / "data/trajectories.duckdb")
     assert counts == {
+        "call_timings": 5,
+        "checkpoint_samples": 2,
+        "checkpoints": 3,
         "evaluations": 1,
         "images": 1,
-        "probes": 2,
-        "rejections": 1,
-        "rewards": 2,
-        "rollout_steps": 1,
-        "runs": 0,
-        "samples": 2,
+        "probes": 5,
+        "rejections": 3,
+        "rewards": 6,
+        "rollout_steps": 3,
+        "runs": 1,
+        "samples": 4,
         "schema_version": 1,
-        "timings": 0,
-        "tool_calls": 4,
-        "trajectories": 4,
-        "turns": 8,
+        "source_rows": 5,
+        "timings": 2,
+        "tool_calls": 7,
+        "trajectories": 6,
+        "turns": 13,
     }
 
 
@@ -92,13 +52,88 @@ def test_an_empty_project_gives_empty_tables(tmp_path):
 
 
 def test_a_sample_shows_the_furthest_place_that_it_came_to(index):
-    sql = "select sample_id, is_curated, pool from samples order by sample_id"
-    assert run_query(sql, index=index).rows == [("s0", True, "rl"), ("s1", False, None)]
+    sql = "select sample_id, is_curated, pool, source_row_id from samples order by sample_id"
+    assert ask(index, sql) == [
+        ("s0", True, "rl", "0"),
+        ("s1", False, None, "1"),
+        ("s2", True, "sft", "2"),
+        ("s9", False, None, "9"),
+    ]
 
 
-def test_selected_trajectories_are_marked(index):
-    sql = "select trajectory_id from trajectories where is_selected"
-    assert run_query(sql, index=index).rows == [("t1",)]
+def test_an_exact_duplicate_is_one_sample_of_two_source_rows(index):
+    sql = "select source_row_id from source_rows where sample_id = 's0' order by all"
+    assert ask(index, sql) == [("0",), ("7",)]
+
+
+def test_selected_trajectories_are_marked_and_stand_once(index):
+    sql = (
+        "select trajectory_id, is_selected from trajectories where stage = 'synthesize' order by 1"
+    )
+    assert ask(index, sql) == [("t1", True), ("t2", False)]
+
+
+def test_calls_turns_and_tokens_of_an_episode_are_counted(index):
+    sql = """
+        select num_turns, num_calls, num_failed_calls, num_tokens
+        from trajectories where trajectory_id = 'r1'
+    """
+    assert ask(index, sql) == [(3, 2, 1, 13)]
+
+
+def test_counts_in_sql_are_those_of_the_records(root, index):
+    rows = read_records(root / "data/rollouts/records", Rollout)
+    sql = """
+        select trajectory_id, num_calls, num_failed_calls, num_tokens, num_prompt_tokens,
+            num_completion_tokens, num_trained_tokens
+        from trajectories join rollout_steps using (trajectory_id) order by trajectory_id
+    """
+    expected = sorted(
+        (
+            row.trajectory.trajectory_id,
+            row.trajectory.num_calls,
+            row.trajectory.num_failed_calls,
+            row.trajectory.num_tokens,
+            len(row.prompt_ids),
+            len(row.completion_ids),
+            sum(row.loss_mask),
+        )
+        for row in rows
+    )
+    assert ask(index, sql) == expected
+
+
+def test_a_call_shows_what_became_of_it(index):
+    sql = "select * from tool_calls where trajectory_id = 'r1' order by turn"
+    assert ask(index, sql) == [
+        ("r1", 0, "python", "crap()", "", "error", "NameError", 0, 15, 0),
+        ("r1", 1, "search", "", '{"query": "crest"}', "ok", "", 0, 6, 0),
+    ]
+
+
+def test_the_last_turn_has_no_observation_and_an_empty_list_of_pictures(index):
+    sql = """
+        select observation, observation_status, image_sha256
+        from turns where action <> 'tool_call'
+    """
+    assert set(map(str, ask(index, sql))) == {"(None, None, [])"}
+
+
+def test_odd_signs_survive_the_way_through_json(tmp_path, make_trajectory):
+    odd = 'tab\t quote" back\\slash \u2028 \x00 \U0001f600 {"a": [1]}'
+    turn = make_trajectory().turns[0].model_copy(update={"text": odd})
+    rows = [make_trajectory(turns=(turn,))]
+    write_records(tmp_path / "data/probes/trajectories", rows, Trajectory, key=lambda row: ())
+    build_index(tmp_path, tmp_path / "i.duckdb")
+    assert ask(tmp_path / "i.duckdb", "select text from turns") == [(odd,)]
+
+
+def test_an_episode_that_never_began_has_no_turns(tmp_path, make_trajectory):
+    rows = [make_trajectory(turns=(), stop_reason="infrastructure", verdict=None, answer=None)]
+    write_records(tmp_path / "data/probes/trajectories", rows, Trajectory, key=lambda row: ())
+    build_index(tmp_path, tmp_path / "i.duckdb")
+    sql = "select num_turns, num_calls, num_failed_calls, num_tokens, verdict from trajectories"
+    assert ask(tmp_path / "i.duckdb", sql) == [(0, 0, 0, 0, None)]
 
 
 def test_one_can_join_from_a_call_to_sample_and_score(index):
@@ -108,8 +143,9 @@ def test_one_can_join_from_a_call_to_sample_and_score(index):
         join trajectories using (trajectory_id)
         join samples using (sample_id)
         join evaluations using (trajectory_id)
+        order by tool_calls.turn
     """
-    assert run_query(sql, index=index).rows == [("red", "correct", "error")]
+    assert ask(index, sql) == [("red", "correct", "error"), ("red", "correct", "ok")]
 
 
 def test_every_table_and_column_is_commented(index):
@@ -120,6 +156,17 @@ def test_every_table_and_column_is_commented(index):
             "where comment is null and not internal"
         ).fetchall()
     assert bare == []
+
+
+def test_every_table_but_two_has_a_key(index):
+    sql = """
+        select table_name from duckdb_tables()
+        where table_name not in (
+            select table_name from duckdb_constraints() where constraint_type = 'PRIMARY KEY'
+        )
+        order by table_name
+    """
+    assert ask(index, sql) == [("rejections",), ("schema_version",)]
 
 
 def test_the_file_opens_in_duckdb_1_5(index):
@@ -136,82 +183,42 @@ def test_building_again_replaces_the_file_and_leaves_nothing_beside_it(root, ind
     assert [path.name for path in index.parent.glob("*.duckdb*")] == ["trajectories.duckdb"]
 
 
-def test_seconds_come_from_the_timings_of_the_runs(root):
-    (root / "metrics").mkdir()
-    run = {
-        "run_id": "probe@1", "started_at": "2026-01-01T00:00:00+00:00", "wall_s": 2.0,
-        "cpu_s": 1.0, "peak_memory_mb": 1.0, "num_in": 1, "num_out": 1, "seed": 0,
-        "params_digest": "", "git_revision": "", "host": "", "steps": {"sample": 1.5},
-    }  # fmt: skip
-    (root / "metrics/timings.json").write_text(json.dumps({"probe": run}))
-    build_index(root, root / "data/trajectories.duckdb")
-    sql = "select step, seconds from timings order by step"
-    index = root / "data/trajectories.duckdb"
-    assert run_query(sql, index=index).rows == [("sample", 1.5), ("total", 2.0)]
+def test_a_draft_of_a_killed_stage_is_not_read(root, index):
+    draft = root / "data/probes/records.tmp-123"
+    draft.mkdir()
+    (root / "data/probes/records/part-00000.parquet").rename(draft / "part-00000.parquet")
+    assert build_index(root, index)["probes"] == 0
 
 
-@pytest.mark.parametrize("name", sorted(list_queries()))
-def test_every_named_query_asks_a_question_and_answers_it(index, name):
-    assert list_queries()[name].endswith("?")
-    answer = run_query(name, index=index)
-    assert answer.columns
-    assert answer.rows
+def test_seconds_come_from_the_timings_of_the_runs(index):
+    sql = """
+        select step, seconds, runs.started_at::varchar
+        from timings join runs using (run) order by step
+    """
+    start = "2026-01-01 00:00:00"
+    assert ask(index, sql) == [("total", 2.0, start), ("train", 1.5, start)]
 
 
-def test_calls_by_family_counts_failures(index):
-    rows = run_query("calls_by_family", index=index).rows
-    assert rows == [("base", "perception", "python", 1, 1.0, 1.0)]
+def test_a_key_that_stands_twice_is_named_and_the_old_index_stays(root, index, make_probe):
+    before = index.read_bytes()
+    write_records(root / "data/other", [make_probe()], Probe, key=lambda row: ())
+    with pytest.raises(RecordError, match=r"table probes: .*duplicate key"):
+        build_index(root, index)
+    assert index.read_bytes() == before
 
 
-def test_solved_only_with_tools_needs_a_right_agent_attempt(index):
-    answer = run_query("solved_only_with_tools", index=index)
-    assert [row[0] for row in answer.rows] == ["s0"]
+def test_a_damaged_card_is_named(root, index):
+    (root / "models/rl/card.json").write_text('{"checkpoint_id": 1}')
+    with pytest.raises(RecordError, match=r"models/rl/card\.json, field 'checkpoint_id'"):
+        build_index(root, index)
 
 
-@pytest.mark.parametrize(
-    ("form", "text"),
-    [
-        ("csv", "n,name\n1,\n2,b\n"),
-        ("json", '[\n  {\n    "n": 1,\n    "name": null\n  }'),
-        ("table", " 1 "),
-    ],
-)
-def test_answers_are_written_in_three_forms(index, form, text):
-    sql = "select * from (values (1, null), (2, 'b')) as rows (n, name) order by n"
-    stream = io.StringIO()
-    write_answer(run_query(sql, index=index), stream, form=form)
-    assert text in stream.getvalue()
-
-
-def test_values_are_passed_by_name(index):
-    sql = "select count(*) from samples where family = $family"
-    assert run_query(sql, index=index, values={"family": "text"}).rows == [(0,)]
-
-
-def test_a_question_cannot_change_the_index(index):
-    with pytest.raises(RecordError, match="read-only"):
-        run_query("delete from samples", index=index)
-
-
-def test_a_missing_index_says_how_to_make_it(tmp_path):
-    with pytest.raises(ArtifactMissing, match=r"python -m stages\.index"):
-        run_query("select 1", index=tmp_path / "none.duckdb")
-
-
-def test_the_command_lists_the_queries(capsys):
-    assert main([]) == 0
-    assert "calls_by_family" in capsys.readouterr().out
-
-
-def test_the_command_answers_and_fails_in_two_lines(index, capsys):
-    assert main(["rejections_by_reason", "--csv", "--index", str(index)]) == 0
-    assert "curate,exact_duplicate,1,s1" in capsys.readouterr().out
-    assert main(["selec 1", "--index", str(index)]) == 1
-    assert len(capsys.readouterr().err.splitlines()) == 2
+def test_damaged_timings_are_named(root, index):
+    (root / "metrics/timings.json").write_text("{")
+    with pytest.raises(RecordError, match=r"timings\.json: no JSON"):
+        build_index(root, index)
 
 
 def test_record_types_of_the_index_are_all_that_stages_write():
     kinds = (RawSample, CuratedSample, Probe, Trajectory, Rollout, ScoredAnswer, Rejection)
-    from agentic_vlm.store.flatten import RECORD_TYPES
-
     assert set(RECORD_TYPES.values()) == set(kinds)

@@ -1,0 +1,33 @@
+"""Benchmarks: one declaration each, with prompt, rule, figures, known files and paper column."""
+
+from agentic_vlm.evaluation.suites import (
+    counting,
+    documents,
+    logic,
+    mathematics,
+    own,
+    real_world,
+    search,
+    vstar,
+)
+from agentic_vlm.evaluation.suites.item import SuiteItem, label_of, to_sample
+from agentic_vlm.evaluation.suites.suite import KnownFile, Suite
+
+SUITES: dict[str, Suite] = {
+    suite.name: suite
+    for suite in (
+        vstar.VSTAR,
+        *real_world.SUITES,
+        *documents.SUITES,
+        *mathematics.SUITES,
+        *logic.SUITES,
+        *search.SUITES,
+        *search.REALX_SUITES,
+        *counting.SUITES,
+        *mathematics.OTHER_SUITES,
+        *own.SUITES,
+    )
+}
+"""Every suite by name, in the order of the report."""
+
+__all__ = ["SUITES", "KnownFile", "Suite", "SuiteItem", "label_of", "to_sample"]

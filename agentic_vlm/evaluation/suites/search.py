@@ -1,0 +1,259 @@
+"""Search: FVQA-test, InfoSeek, MMSearch, SimpleVQA, and RealX-Bench."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from agentic_vlm.evaluation.figures import Figure, share, shares_by
+from agentic_vlm.evaluation.suites.item import SuiteItem, label_of
+from agentic_vlm.evaluation.suites.pictures import read_pictures
+from agentic_vlm.evaluation.suites.rows import Row, iter_rows, read_literal
+from agentic_vlm.evaluation.suites.suite import ALL_TOOLS, Suite, by_label, micro
+from agentic_vlm.grading import guess_answer_type
+from agentic_vlm.schema import AnswerType, ScoredAnswer
+
+REALX_MARKS = ("perception", "search", "reason")
+"""Columns of RealX-Bench: 1 where the question is hard for this ability."""
+REALX_PUBLIC_SIZE = 194
+"""Released questions, of 300 in the paper."""
+_PICTURE_MARK = re.compile(r"<image>\s*")
+_QUOTED = re.compile(r"\"[^\"]*\"|\u201c[^\u201d]*\u201d|\([^()]*\)")
+
+
+def _iter_verl(path: Path) -> Iterator[SuiteItem]:
+    """Yield the rows of MMSearch-R1's form: prompt, images, reward_model."""
+    for row in iter_rows(path):
+        graded = row.fields("reward_model")
+        gold = str(graded.get("ground_truth") or "")
+        if not gold.strip():
+            raise row.fault("reward_model", "no ground_truth")
+        yield SuiteItem(
+            item_id=_verl_id(row),
+            question=_PICTURE_MARK.sub("", _user_text(row)).strip(),
+            answer=gold,
+            aliases=_others(_texts(row, graded.get("candidate_answers")), gold),
+            answer_type=_short_answer_type(gold),
+            images=read_pictures(row, "images", "image"),
+            labels={"source": row.maybe("data_source") or ""},
+        )
+
+
+def _verl_id(row: Row) -> str:
+    index = row.fields("extra_info").get("index")
+    own = row.maybe("data_id") if index is None else str(index)
+    return own or f"{row.file.stem}/{row.number}"
+
+
+def _user_text(row: Row) -> str:
+    messages = row.find("prompt")
+    if isinstance(messages, list):
+        texts = [str(m.get("content", "")) for m in messages if m.get("role") == "user"]
+        if texts:
+            return texts[-1]
+    raise row.fault("prompt", "no user message")
+
+
+def _texts(row: Row, cell: Any) -> tuple[str, ...]:
+    """Return a list that is one, is its text, or is absent."""
+    if isinstance(cell, str) and cell.strip():
+        try:
+            cell = read_literal(cell)
+        except ValueError:
+            # A plain alternative that is no list.
+            cell = [cell]
+    if cell is None or cell == "":
+        return ()
+    return tuple(str(part) for part in cell) if isinstance(cell, list | tuple) else (str(cell),)
+
+
+def _others(texts: Sequence[str], gold: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text for text in texts if text.strip() and text != gold))
+
+
+def _short_answer_type(gold: str) -> AnswerType:
+    """Return the rule of a short answer: numbers by value, all else by its words."""
+    kind = guess_answer_type(gold)
+    return kind if kind in (AnswerType.INTEGER, AnswerType.FLOAT) else AnswerType.TEXT
+
+
+def _iter_mmsearch(path: Path) -> Iterator[SuiteItem]:
+    for row in iter_rows(path):
+        gold = row.text("gt_answer")
+        images = read_pictures(row, "query_image")
+        yield SuiteItem(
+            item_id=row.text("sample_id"),
+            question=row.text("query"),
+            answer=gold,
+            aliases=_others(_texts(row, row.find("alternative_gt_answers")), gold),
+            answer_type=_short_answer_type(gold),
+            images=images,
+            labels={
+                "picture": "yes" if images else "no",
+                "area": row.maybe("area") or "",
+                "subfield": row.maybe("subfield") or "",
+            },
+        )
+
+
+def _aggregate_mmsearch(rows: Sequence[ScoredAnswer]) -> list[Figure]:
+    pictured = [row for row in rows if label_of(row, "picture") == "yes"]
+    return [
+        share("with a picture", pictured),
+        share("all questions", rows),
+        *shares_by(by_label("area"), rows),
+    ]
+
+
+def _iter_simplevqa(path: Path) -> Iterator[SuiteItem]:
+    for row in iter_rows(path):
+        gold = row.text("answer")
+        yield SuiteItem(
+            item_id=row.text("data_id"),
+            question=row.text("question"),
+            answer=gold,
+            answer_type=_short_answer_type(gold),
+            images=read_pictures(row, "image"),
+            labels={
+                "language": row.text("language"),
+                "category": row.maybe("vqa_category", "original_category") or "",
+            },
+        )
+
+
+def _aggregate_simplevqa(rows: Sequence[ScoredAnswer]) -> list[Figure]:
+    english = [row for row in rows if label_of(row, "language").upper().startswith("EN")]
+    return [
+        share("English part", english),
+        share("all questions", rows),
+        *shares_by(by_label("category"), rows),
+    ]
+
+
+def _iter_realx(path: Path) -> Iterator[SuiteItem]:
+    for row in iter_rows(path):
+        gold = row.text("answer")
+        first, *others = split_alternatives(gold)
+        yield SuiteItem(
+            item_id=row.maybe("id", "index") or str(row.number),
+            question=row.text("query", "question"),
+            answer=first,
+            # Some answers hold the word: the whole text is an alternative too.
+            aliases=_others((*others, gold), first),
+            answer_type=_short_answer_type(first),
+            images=read_pictures(row, "image", "images", "file_name", "image_path"),
+            labels={"domain": row.maybe("domain") or ""},
+            marks=tuple(mark for mark in REALX_MARKS if _is_marked(row, mark)),
+        )
+
+
+def split_alternatives(gold: str) -> list[str]:
+    """Return the alternatives of a reference answer: joined by `or`, outside quotes and brackets.
+
+    >>> split_alternatives('7 or seven'), split_alternatives('the song "Now or Never"')
+    (['7', 'seven'], ['the song "Now or Never"'])
+    """
+    hidden = _QUOTED.sub(lambda match: "x" * len(match[0]), gold)
+    cuts = [0]
+    parts = []
+    for match in re.finditer(r"\s+or\s+", hidden):
+        parts.append(gold[cuts[-1] : match.start()])
+        cuts.append(match.end())
+    parts.append(gold[cuts[-1] :])
+    kept = [part.strip() for part in parts if part.strip()]
+    return kept or [gold]
+
+
+def _is_marked(row: Row, name: str) -> bool:
+    """Return a label that is published as number, text or truth value."""
+    cell = (row.maybe(name) or "0").strip().lower()
+    if cell in ("1", "1.0", "true", "yes"):
+        return True
+    if cell in ("0", "0.0", "false", "no"):
+        return False
+    raise row.fault(name, f"{cell!r} is neither 0 nor 1")
+
+
+def aggregate_realx(rows: Sequence[ScoredAnswer]) -> list[Figure]:
+    """Average over all questions, then the hard ones of each ability, then those of all three."""
+    marked = {
+        mark: [row for row in rows if mark in row.flags]
+        for mark in ("perception", "reason", "search")
+    }
+    whole = [row for row in rows if set(REALX_MARKS) <= set(row.flags)]
+    return [
+        share("average", rows),
+        *(share(mark, chosen) for mark, chosen in marked.items()),
+        share("integration", whole),
+    ]
+
+
+_SHORT_RULE = "a judge compares with the reference and its aliases"
+_SHORT_DEVIATION = "equal words or numbers by rule, the judge of `grading` on doubt"
+
+
+def _suite(**fields: Any) -> Suite:
+    texts = {"prompt": "the bare question", "rule": _SHORT_RULE, "deviation": _SHORT_DEVIATION}
+    return Suite(**{"table": "search", "family": "search", "tools": ALL_TOOLS, **texts, **fields})
+
+
+FVQA_TEST = _suite(
+    name="fvqa_test",
+    title="FVQA-test",
+    size=1800,
+    iter_items=_iter_verl,
+    aggregate=micro("source"),
+    column="FVQA-test",
+)
+INFOSEEK = _suite(
+    name="infoseek",
+    title="InfoSeek, 2,000 questions",
+    size=2000,
+    iter_items=_iter_verl,
+    aggregate=micro("source"),
+    column="InfoSeek",
+)
+MMSEARCH = _suite(
+    name="mmsearch",
+    title="MMSearch, questions with a picture",
+    size=300,
+    headline_size=171,
+    iter_items=_iter_mmsearch,
+    aggregate=_aggregate_mmsearch,
+    rule="a judge, on the 171 questions with a picture, as the agent papers report; the authors' "
+    "own score of F1, requery, rerank and summary is another figure",
+    column="MMSearch",
+)
+SIMPLEVQA = _suite(
+    name="simplevqa",
+    title="SimpleVQA, English part",
+    size=2025,
+    headline_size=1013,
+    iter_items=_iter_simplevqa,
+    aggregate=_aggregate_simplevqa,
+    column="SimpleVQA",
+)
+REALX_194 = _suite(
+    name="realx_bench_194",
+    title="RealX-Bench-194",
+    table="realx",
+    family="integration",
+    size=REALX_PUBLIC_SIZE,
+    iter_items=_iter_realx,
+    aggregate=aggregate_realx,
+    rule="a judge compares with the reference and its alternatives; the 194 public questions are "
+    "another benchmark than the paper's 300",
+)
+REALX_300 = _suite(
+    name="realx_bench",
+    title="RealX-Bench (300)",
+    table="realx",
+    family="integration",
+    size=300,
+    iter_items=_iter_realx,
+    aggregate=aggregate_realx,
+    column="Average",
+)
+
+SUITES = (FVQA_TEST, INFOSEEK, MMSEARCH, SIMPLEVQA)
+REALX_SUITES = (REALX_194, REALX_300)

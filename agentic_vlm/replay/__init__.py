@@ -1,0 +1,1 @@
+"""Stored trajectories run again: every call, every observation, every verdict."""

@@ -1,0 +1,35 @@
+-- What did each run of a stage cost, in seconds, memory, episodes, tokens and calls?
+with work as (
+    select
+        coalesce('evaluate-' || evaluations.model, trajectories.stage) as run,
+        count(*) as num_episodes,
+        sum(trajectories.num_tokens) as num_tokens,
+        sum(trajectories.num_calls) as num_calls
+    from trajectories
+    left join evaluations using (trajectory_id)
+    group by run
+),
+waits as (
+    select
+        run,
+        sum(latency_s) as tool_s
+    from call_timings
+    group by run
+)
+select
+    run,
+    runs.started_at,
+    runs.wall_s,
+    runs.cpu_s,
+    runs.peak_memory_mb,
+    runs.num_in,
+    runs.num_out,
+    work.num_episodes,
+    work.num_tokens,
+    work.num_calls,
+    round(waits.tool_s, 1) as tool_s,
+    round(work.num_tokens / runs.wall_s, 1) as tokens_per_s
+from runs
+full join work using (run)
+left join waits using (run)
+order by runs.started_at nulls last, run;

@@ -1,0 +1,2 @@
+select name, checkpoint_id, stage, parent, architecture, num_parameters, step, seed
+from source_checkpoint

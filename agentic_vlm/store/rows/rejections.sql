@@ -1,0 +1,2 @@
+select stage, row_id, reason, evidence
+from source_rejection

@@ -1,0 +1,1 @@
+select version from source_version

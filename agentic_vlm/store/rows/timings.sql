@@ -1,0 +1,2 @@
+select run, step, seconds
+from source_step

@@ -1,0 +1,130 @@
+"""Stages on other machines: a Prefect work pool runs them, the run cache of DVC carries results.
+
+The machine that owns the run pushes what the stage reads, a worker of the pool runs it in its own
+checkout and pushes the result with its entry of the run cache. The owner then repeats the stage,
+finds the result there, and writes dvc.lock as if it had run here. Where code or inputs differ, the
+entry does not match and the stage simply runs here.
+"""
+
+import subprocess
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_client, get_run_logger
+from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.deployments import run_deployment
+from prefect.states import Cancelling
+
+from flows.dag import Node
+from flows.proc import FlowEnds, end_with_worker, ending_children, waits_until_ending
+from flows.repro import StageFailed, reproduce_stage, run_dvc
+from flows.settings import prepare_environment
+from flows.workspace import claim_workspace
+
+_ASK_EVERY_S = 1.0
+
+
+def find_pools(nodes: Iterable[Node]) -> frozenset[str]:
+    """Return the work pools of these stages that the server has; other stages run here."""
+    names = sorted({node.pool for node in nodes} - {""})
+    if not names:
+        return frozenset()
+    wanted = WorkPoolFilter(name=WorkPoolFilterName(any_=names))
+    with get_client(sync_client=True) as client:
+        return frozenset(pool.name for pool in client.read_work_pools(work_pool_filter=wanted))
+
+
+def run_elsewhere(
+    node: Node, root: Path, *, is_forced: bool, on_line: Callable[[str], None]
+) -> None:
+    """Let the pool of a stage run it and push the result to the remote.
+
+    Raises:
+        StageFailed: the inputs could not be pushed, or the stage failed there.
+    """
+    if node.upstream:
+        run_dvc("push", *node.upstream, root=root, on_line=lambda line: None)
+    on_line(f"{node.name}: waits for a worker of the pool {node.pool}")
+    lock = root / "dvc.lock"
+    run = run_deployment(
+        f"stage/{node.pool}",
+        parameters={
+            "name": node.name,
+            "upstream": list(node.upstream),
+            "params": (root / "params.yaml").read_text(encoding="utf-8"),
+            "lock": lock.read_text(encoding="utf-8") if lock.exists() else "",
+            "revision": revision_of(root),
+            "force": is_forced,
+        },
+        timeout=0,
+        flow_run_name=node.name,
+    )
+    assert isinstance(run, FlowRun)
+    state = _wait(run)
+    if not state.is_completed():
+        what = f"{state.name}: {state.message}"
+        raise StageFailed(f"{node.name}: ended in the pool {node.pool} as {what}")
+    on_line(f"{node.name}: ran in the pool {node.pool}, run {run.name}")
+
+
+def _wait(run: FlowRun) -> State[Any]:
+    """Return the final state of a run; cancel it when this flow is being ended.
+
+    Raises:
+        FlowEnds: this flow is being ended.
+    """
+    with get_client(sync_client=True) as client:
+        while True:
+            state = client.read_flow_run(run.id).state
+            if state is not None and state.is_final():
+                return state
+            if waits_until_ending(_ASK_EVERY_S):
+                client.set_flow_run_state(run.id, Cancelling(), force=True)
+                raise FlowEnds(f"{run.name}: cancelled with this flow")
+
+
+@flow(name="stage")
+def stage(
+    name: str, upstream: list[str], params: str, lock: str, revision: str, force: bool = False
+) -> None:
+    """Run one stage in the checkout of a worker and push what it wrote.
+
+    params.yaml, dvc.lock and the data of this checkout are replaced by those of the sender.
+
+    Args:
+        name: address of the stage.
+        upstream: stages whose outputs it reads.
+        params: text of the sender's params.yaml.
+        lock: text of the sender's dvc.lock.
+        revision: commit of the sender; another one here is told, not refused.
+        force: run it, whatever is known about it.
+
+    Raises:
+        StageFailed: DVC ended with another status than 0.
+    """
+    end_with_worker()
+    prepare_environment()
+    root = Path.cwd()
+    logger = get_run_logger()
+    if revision != revision_of(root):
+        logger.warning("this checkout is at %s, the sender at %s", revision_of(root), revision)
+
+    def on_line(line: str) -> None:
+        logger.info("%s", line)
+
+    with claim_workspace(root, say=logger.warning), ending_children():
+        (root / "params.yaml").write_text(params, encoding="utf-8")
+        (root / "dvc.lock").write_text(lock, encoding="utf-8")
+        if upstream:
+            run_dvc("pull", "--force", *upstream, root=root, on_line=on_line)
+        reproduce_stage(name, root, is_forced=force, should_pull=True, on_line=on_line)
+        run_dvc("push", "--run-cache", name, root=root, on_line=on_line)
+
+
+def revision_of(root: Path) -> str:
+    """Return the commit of a checkout; empty outside of git."""
+    words = ["git", "rev-parse", "HEAD"]
+    result = subprocess.run(words, cwd=root, capture_output=True, text=True, check=False)
+    return result.stdout.strip()

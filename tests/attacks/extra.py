@@ -1,0 +1,133 @@
+"""Attacks that take more than one session, or a host of their own."""
+
+import asyncio
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from PIL import Image
+
+from agentic_vlm.sandbox import CellStatus
+from agentic_vlm.sandbox.process import ProcessSandbox
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+async def forty_busy_sessions(sandbox: ProcessSandbox) -> list[str]:
+    """All are interrupted by their own CPU time and keep their variables."""
+
+    async def one(number: int) -> str:
+        session = await sandbox.open([], seed=number)
+        try:
+            busy = await session.run_cell(f"x = {number}\nwhile True: pass")
+            after = await session.run_cell("x")
+        finally:
+            await session.close()
+        if busy.status is CellStatus.TIMEOUT and after.value == str(number):
+            return ""
+        return f"session {number}: {busy.status} {busy.stderr!r}, then {after.value!r}"
+
+    return [fault for fault in await asyncio.gather(*map(one, range(40))) if fault]
+
+
+async def input_untouched(sandbox: ProcessSandbox) -> list[str]:
+    """A session that paints on the template's picture paints on its own copy."""
+    image = Image.new("RGB", (1200, 1000), "white")
+    seen = []
+    for code in ("1", "image_1.paste(0, (0, 0, 900, 900))", "image_1.getpixel((5, 5))"):
+        session = await sandbox.open([image], seed=0)
+        seen.append((await session.run_cell(code)).value)
+        await session.close()
+    return [] if seen[-1] == "(255, 255, 255)" else [f"the third session saw {seen[-1]}"]
+
+
+async def seeds(sandbox: ProcessSandbox) -> list[str]:
+    """Equal seeds give equal numbers, others do not."""
+    code = "import random, numpy as np\n(random.random(), float(np.random.rand()))"
+    values = []
+    for seed in (1, 1, 2):
+        session = await sandbox.open([], seed=seed)
+        values.append((await session.run_cell(code)).value)
+        await session.close()
+    return [] if values[0] == values[1] != values[2] else [f"{values}"]
+
+
+async def stopped_threads(sandbox: ProcessSandbox) -> list[str]:
+    """A thread that computes between cells gets no time."""
+    session = await sandbox.open([], seed=0)
+    await session.run_cell(
+        "import threading\ndef f():\n  while True: pass\n"
+        "threading.Thread(target=f, daemon=True).start()"
+    )
+    kernel = session._kernel
+    assert kernel is not None
+    deadline = time.monotonic() + 20.0
+    used_s = -1.0
+    while time.monotonic() < deadline and used_s != kernel.cpu_s():
+        used_s = kernel.cpu_s()
+        await asyncio.sleep(0.3)
+    is_idle = used_s == kernel.cpu_s()
+    after = await session.run_cell("1 + 1")
+    await session.close()
+    if is_idle and after.value == "2":
+        return []
+    return [f"a background thread went on to {used_s} s; then {after}"]
+
+
+async def host_killed(_sandbox: ProcessSandbox) -> list[str]:
+    """SIGKILL of a host leaves no process of its tree."""
+    program = (
+        "import asyncio, sys\n"
+        "from agentic_vlm.params.parts import SandboxParams\n"
+        "from agentic_vlm.sandbox import build\n"
+        "async def main():\n"
+        "    sandbox = build(SandboxParams())\n"
+        "    sessions = [await sandbox.open([], seed=n) for n in range(5)]\n"
+        "    print(sandbox.server_pid, flush=True)\n"
+        "    await asyncio.gather(*(one.run_cell('while True: pass') for one in sessions))\n"
+        "asyncio.run(main())\n"
+    )
+    host = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
+    )
+    assert host.stdout is not None
+    server = int(host.stdout.readline())
+    tree = descendants(server)
+    host.kill()
+    host.wait()
+    host.stdout.close()
+    for _ in range(100):
+        left = {pid for pid in tree if is_alive(pid)}
+        if not left:
+            break
+        await asyncio.sleep(0.01)
+    return [f"{len(left)} of {len(tree)} processes are left after 1 s"] if left else []
+
+
+def descendants(pid: int) -> set[int]:
+    """Return a process and everything below it."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            parents[int(entry.name)] = int(fields[1])
+    found = {pid}
+    while grown := {child for child, parent in parents.items() if parent in found} - found:
+        found |= grown
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether a process is there and no zombie."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+TESTS = (forty_busy_sessions, input_untouched, seeds, stopped_threads, host_killed)

@@ -1,0 +1,70 @@
+"""What the user interface is given: curves, samples and trajectories, with pictures inside."""
+
+import base64
+import io
+
+import pytest
+from PIL import Image
+
+from agentic_vlm.schema import CuratedSample, RawSample, Trajectory
+from agentic_vlm.store import ImageWriter, write_records
+from flows.pictures import draw_curves, figures_of
+from flows.samples import render_samples
+from flows.show import key_of
+
+
+def test_curves_become_a_picture_and_gaps_are_left_out(tmp_path):
+    (tmp_path / "loss.csv").write_text("step,loss,score\n1,3.5,\n2,2.5,0.5\n3,,0.75\n")
+    ((name, url),) = figures_of(["loss.csv", "data/none"], tmp_path)
+    assert name == "loss.csv"
+    head, content = url.split(",")
+    assert head == "data:image/png;base64"
+    assert Image.open(io.BytesIO(base64.b64decode(content))).width > 300
+
+
+@pytest.mark.parametrize("text", ["", "step,loss\n", "step,loss\n1,2\n", "step\n1\n2\n"])
+def test_a_table_without_a_curve_has_no_picture(tmp_path, text):
+    (tmp_path / "loss.csv").write_text(text)
+    assert draw_curves(tmp_path / "loss.csv") is None
+
+
+def test_keys_of_artifacts_have_only_the_signs_that_prefect_takes():
+    assert key_of("evaluate@base") == "evaluate-base"
+    assert key_of("Plots/Loss_1.PNG") == "plots-loss-1-png"
+
+
+@pytest.fixture
+def sampled(tmp_path, make_sample, make_image, make_trajectory):
+    """Give a project with one sample, its picture and a trajectory about it."""
+    with ImageWriter(tmp_path / "data" / "raw" / "images") as writer:
+        ref = writer.add(make_image("red", (640, 320)))
+    sample = make_sample(question="<b>which</b> `colour`?", images=(ref,))
+    raw = RawSample.model_validate(sample.model_dump())
+    trajectory = make_trajectory(sample_id=sample.sample_id, images=(ref,))
+    for place, row, kind in (
+        ("raw", raw, RawSample),
+        ("curated", sample, CuratedSample),
+        ("trajectories", trajectory, Trajectory),
+    ):
+        folder = tmp_path / "data" / place / "records"
+        write_records(folder, [row], kind, key=lambda one: (one.sample_id,))
+    return tmp_path
+
+
+def test_samples_show_question_picture_and_answer(sampled):
+    text = render_samples(["data/curated"], sampled)
+    assert "&lt;b&gt;which&lt;/b&gt; \\`colour\\`?" in text
+    assert "answer: `red`" in text
+    content = text.split("data:image/png;base64,")[1].split(")")[0]
+    assert Image.open(io.BytesIO(base64.b64decode(content))).size == (320, 160)
+
+
+def test_trajectories_show_every_turn_and_nothing_in_them_can_leave_its_block(sampled):
+    text = render_samples(["data/trajectories"], sampled)
+    assert "    <code>1 + 1</code>" in text
+    assert "observation\n\n    2" in text
+    assert "answer: 2 | reference: red | ended: answer" in text
+
+
+def test_stages_without_samples_show_none(sampled):
+    assert render_samples(["data/pools", "models/sft", "plots/none.csv"], sampled) == ""
