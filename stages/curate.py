@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 
 from agentic_vlm.curation.decontaminate import SuiteFilter
 from agentic_vlm.curation.duplicates import DuplicateFilter
 from agentic_vlm.curation.executor import map_shards
 from agentic_vlm.curation.normalise import normalise_sample
+from agentic_vlm.curation.picture_match import LookCache
 from agentic_vlm.curation.pictures import PictureView, view_shard
 from agentic_vlm.schema import CuratedSample, RawSample, Rejection
 from agentic_vlm.stage import Stage, StageContext, StageReport
@@ -35,11 +35,12 @@ def run(context: StageContext) -> StageReport:
     usable = [normalise_sample(sample, params) for sample in samples]
     good = [sample for sample in usable if isinstance(sample, CuratedSample)]
     with context.timed("pictures"):
-        folders = [raw, *suites]
-        views = _views(context, folders, [*good, *held_out])
+        store = ImageStore.open(*(folder / "images" for folder in (raw, *suites)))
+        views = _views(context, store, [*good, *held_out])
+        looks = LookCache(store.get)
     with context.timed("filters"):
-        duplicates = DuplicateFilter(views, params=params)
-        suite_filter = SuiteFilter(held_out, views, params=params)
+        duplicates = DuplicateFilter(views, params=params, looks=looks)
+        suite_filter = SuiteFilter(held_out, views, params=params, looks=looks)
         for sample in usable:
             if isinstance(sample, Rejection):
                 rejections.append(sample)
@@ -64,10 +65,9 @@ def run(context: StageContext) -> StageReport:
 
 
 def _views(
-    context: StageContext, folders: Iterable[Path], samples: Iterable[RawSample]
+    context: StageContext, store: ImageStore, samples: Iterable[RawSample]
 ) -> dict[str, PictureView]:
     """Return what is compared of every picture; each is decoded once and let go."""
-    store = ImageStore.open(*(folder / "images" for folder in folders))
     names = sorted({ref.sha256 for sample in samples for ref in sample.images})
     # Workers need no access to our files: pictures travel encoded.
     pictures = ((sha256, store.get_bytes(sha256)) for sha256 in names)

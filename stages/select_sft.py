@@ -32,6 +32,7 @@ def run(context: StageContext) -> StageReport:
             params=params.select_sft,
             grading=params.grading,
             count_tokens=_counter(context),
+            tools=params.agent.tools,
         )
     out = context.write_to("data/sft")
     write_records(out / "records", selection.kept, Trajectory, key=lambda row: (row.trajectory_id,))

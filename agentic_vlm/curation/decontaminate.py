@@ -9,10 +9,18 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from agentic_vlm.curation.normalise import reject
-from agentic_vlm.curation.pictures import PictureFinder, PictureView
-from agentic_vlm.curation.texts import decisive_words, iter_ngrams, words_of
+from agentic_vlm.curation.picture_match import PictureFinder, kept_looks
+from agentic_vlm.curation.pictures import Looks, PictureView
+from agentic_vlm.curation.texts import (
+    QuestionFinder,
+    decisive_words,
+    is_near_question,
+    iter_ngrams,
+    words_of,
+)
+from agentic_vlm.grading import grade_answer
 from agentic_vlm.params import CurateParams
-from agentic_vlm.schema import CuratedSample, RawSample, Rejection, RejectReason
+from agentic_vlm.schema import CuratedSample, RawSample, Rejection, RejectReason, Verdict
 
 _MAX_SHORT_WORDS = 12
 
@@ -26,6 +34,7 @@ class SuiteFilter:
         views: Mapping[str, PictureView],
         *,
         params: CurateParams,
+        looks: Looks | None = None,
     ) -> None:
         """Index the samples of all suites.
 
@@ -33,13 +42,15 @@ class SuiteFilter:
             held_out: their samples.
             views: what is compared of every picture, of suites and of training rows, by digest.
             params: distance of pictures and length of word runs.
+            looks: gives looks of pictures, where views keep none.
         """
         self._params = params
-        self._views = views
         self._ids: dict[str, str] = {}
         self._owners: dict[str, str] = {}
         self._runs: dict[tuple[str, ...], list[RawSample]] = defaultdict(list)
         self._found: dict[str, list[str]] = {}
+        self._questions = QuestionFinder()
+        self._asked: dict[str, RawSample] = {}
         for sample in held_out:
             self._ids.setdefault(sample.sample_id, _name(sample))
             for ref in sample.images:
@@ -47,10 +58,14 @@ class SuiteFilter:
             if not sample.images and len(words_of(sample.question)) > _MAX_SHORT_WORDS:
                 for run in set(iter_ngrams(sample.question, params.ngram)):
                     self._runs[run].append(sample)
+                if sample.sample_id not in self._asked:
+                    self._asked[sample.sample_id] = sample
+                    self._questions.propose_and_add(sample.sample_id, sample.question)
         self._finder = PictureFinder(
-            ((sha256, views[sha256]) for sha256 in self._owners),
-            max_distance=params.phash_distance,
+            views, looks or kept_looks(views), max_distance=params.phash_distance
         )
+        for sha256 in self._owners:
+            self._finder.add(sha256)
 
     def check(self, sample: CuratedSample) -> Rejection | None:
         """Return why the sample is left out, or None."""
@@ -70,7 +85,7 @@ class SuiteFilter:
 
     def _same_pictures(self, sha256: str) -> list[str]:
         if sha256 not in self._found:
-            self._found[sha256] = self._finder.find(self._views[sha256])
+            self._found[sha256] = self._finder.find(sha256)
         return self._found[sha256]
 
     def _text_evidence(self, sample: CuratedSample) -> str | None:
@@ -82,6 +97,14 @@ class SuiteFilter:
                 # Word problems from one template share long runs and differ in numbers and names.
                 if decisive_words(twin.question) <= own:
                     return f"shares {' '.join(run)!r} with {_name(twin)}"
+        for name in self._questions.propose(sample.question):
+            twin = self._asked[name]
+            threshold = self._params.near_duplicate_threshold
+            if (
+                is_near_question(sample.question, twin.question, threshold=threshold)
+                and grade_answer(sample.answer, twin).verdict is Verdict.CORRECT
+            ):
+                return f"asks nearly what {_name(twin)} asks: {twin.question!r}"
         return None
 
 

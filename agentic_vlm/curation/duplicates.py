@@ -4,7 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 from agentic_vlm.curation.normalise import reject
-from agentic_vlm.curation.pictures import PictureFinder, PictureView
+from agentic_vlm.curation.picture_match import PictureFinder, kept_looks
+from agentic_vlm.curation.pictures import Looks, PictureView
 from agentic_vlm.curation.texts import QuestionFinder, is_near_question
 from agentic_vlm.grading import grade_answer
 from agentic_vlm.params import CurateParams
@@ -19,14 +20,21 @@ class DuplicateFilter:
     templates, so text alone says nothing about them.
     """
 
-    def __init__(self, views: Mapping[str, PictureView], *, params: CurateParams) -> None:
-        """Take what is compared of every picture, by digest."""
+    def __init__(
+        self,
+        views: Mapping[str, PictureView],
+        *,
+        params: CurateParams,
+        looks: Looks | None = None,
+    ) -> None:
+        """Take what is compared of every picture, by digest; `looks` where views keep none."""
         self._params = params
-        self._views = views
         self._kept: dict[str, CuratedSample] = {}
         self._by_picture: dict[str, list[str]] = defaultdict(list)
-        self._pictures = PictureFinder((), max_distance=params.phash_distance)
-        self._questions = QuestionFinder(threshold=params.near_duplicate_threshold)
+        self._pictures = PictureFinder(
+            views, looks or kept_looks(views), max_distance=params.phash_distance
+        )
+        self._questions = QuestionFinder()
 
     def check(self, sample: CuratedSample) -> Rejection | None:
         """Return why the sample is left out; None keeps it and remembers it."""
@@ -46,7 +54,7 @@ class DuplicateFilter:
                 sample.sample_id, sample.question
             )
         else:
-            same = self._pictures.find(self._views[sample.images[0].sha256])
+            same = self._pictures.find(sample.images[0].sha256)
             names = (name for sha256 in same for name in self._by_picture[sha256])
         return (self._kept[name] for name in names if name in self._kept)
 
@@ -58,20 +66,15 @@ class DuplicateFilter:
         if grade_answer(sample.answer, other).verdict is not Verdict.CORRECT:
             return False
         return all(
-            ref.sha256 == twin.sha256 or self._is_same(ref.sha256, twin.sha256)
+            self._pictures.is_same(ref.sha256, twin.sha256)
             for ref, twin in zip(sample.images[1:], other.images[1:], strict=True)
         )
-
-    def _is_same(self, sha256: str, other: str) -> bool:
-        distance = self._params.phash_distance
-        finder = PictureFinder([(other, self._views[other])], max_distance=distance)
-        return bool(finder.find(self._views[sha256]))
 
     def _remember(self, sample: CuratedSample) -> None:
         self._kept[sample.sample_id] = sample
         if sample.images:
             first = sample.images[0].sha256
-            self._pictures.add(first, self._views[first])
+            self._pictures.add(first)
             self._by_picture[first].append(sample.sample_id)
 
 

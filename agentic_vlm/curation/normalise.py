@@ -2,6 +2,7 @@
 
 import unicodedata
 
+from agentic_vlm.curation.open_form import to_open_form
 from agentic_vlm.grading import guess_answer_type
 from agentic_vlm.params import CurateParams
 from agentic_vlm.schema import CuratedSample, ImageRef, RawSample, Rejection, RejectReason
@@ -45,7 +46,8 @@ def normalise_sample(sample: RawSample, params: CurateParams) -> CuratedSample |
         "aliases": aliases,
         "answer_type": sample.answer_type or guess_answer_type(answer),
     }
-    return CuratedSample.model_validate(sample.model_dump() | changes)
+    curated = CuratedSample.model_validate(sample.model_dump() | changes)
+    return to_open_form(curated) if params.opens_choices else curated
 
 
 def reject(sample: RawSample, reason: RejectReason, evidence: str) -> Rejection:

@@ -1,5 +1,6 @@
 """Rows of tables whose columns have names: which column means what."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -71,8 +72,7 @@ def row_of_cells(cells: Cells, columns: Columns) -> PublishedRow:
     answer_column = columns.of("answer", cells) or "answer"
     answers = answers_of(cells.get(answer_column), answer_column)
     aliases = columns.of("aliases", cells) or "aliases"
-    # Lists inside JSON rows come as lists; absent lists as None.
-    others = texts_of(cells.get(aliases), aliases)
+    others = _aliases(cells.get(aliases), aliases)
     return PublishedRow(
         question=question_of(cells, columns, num_pictures=len(pictures)),
         answer=answers[0],
@@ -116,6 +116,17 @@ def options_of(cells: Cells, columns: Columns) -> tuple[str, ...]:
     if filled != list(_LETTERS[: len(filled)]):
         raise RowFault(filled[-1], f"options {', '.join(filled)} leave a gap")
     return tuple(text_of(cells[letter], letter) for letter in filled)
+
+
+def _aliases(value: object, column: str) -> tuple[str, ...]:
+    """Return other right answers: a list, JSON text of a list, or one text."""
+    if isinstance(value, str):
+        try:
+            found = json.loads(value) if value.startswith("[") else [value]
+        except ValueError:
+            found = [value]
+        value = found
+    return texts_of(value, column)
 
 
 def _one_of(value: object, allowed: Sequence[str]) -> str | None:

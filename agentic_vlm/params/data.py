@@ -1,15 +1,22 @@
 """Sections of the stages that make training data."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from agentic_vlm.params.base import Section
-from agentic_vlm.params.parts import PositiveFloat, PositiveInt, ScriptedTeacher, Share, Teacher
+from agentic_vlm.params.parts import (
+    OpenAITeacher,
+    PositiveFloat,
+    PositiveInt,
+    ScriptedTeacher,
+    Share,
+)
 
 Count = Annotated[int, Field(ge=0)]
 Temperature = Annotated[float, Field(ge=0.0, le=2.0)]
 SourceName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+EnvName = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
 Family = Literal["perception", "reasoning", "search", "integration", "text"]
 
 
@@ -145,6 +152,9 @@ class CurateParams(Section):
     """Hamming distance of perceptual hashes up to which two pictures are the same. Ours."""
     ngram: PositiveInt = 13
     """Words that must agree for a text match with a suite. GPT-3, arXiv 2005.14165, section C."""
+    opens_choices: bool = False
+    """Rewrite multiple choice to open questions where the question stands alone. Paper: yes; the
+    pocket world has no options."""
 
 
 class ProbeParams(Section):
@@ -180,10 +190,68 @@ class AllocateParams(Section):
     """Cap of the RL pool; null for none."""
 
 
+class PooledTeacher(Section):
+    """One of several strong models; address and key stand in the environment."""
+
+    model: str = Field(min_length=1)
+    """Name at its server. Paper: GPT-4o, Gemini 2.5 Pro, Claude Sonnet 4."""
+    url_env: EnvName = "AGENTIC_TEACHER_URL"
+    """Variable that holds the address of the server."""
+    key_env: EnvName = "AGENTIC_TEACHER_KEY"
+    """Variable that holds its key; unset for servers that want none."""
+    weight: PositiveFloat = 1.0
+    """Its share of the attempts, relative to the others."""
+    temperatures: tuple[Temperature, ...] = Field(default=(1.0,), min_length=1)
+    """Sampling temperature of the first attempt at a sample, of the second, and so on; begins
+    again at its end. Ours."""
+    usd_per_million_input: Annotated[float, Field(ge=0.0)] = 0.0
+    """Price of a million tokens that are sent, US dollars."""
+    usd_per_million_output: Annotated[float, Field(ge=0.0)] = 0.0
+    """Price of a million tokens that are written, US dollars."""
+
+
+class TeacherPool(Section):
+    """Several models behind OpenAI-compatible servers, each with its share of the attempts.
+
+    Budgets stand in the environment (AGENTIC_TEACHER_MAX_USD, AGENTIC_TEACHER_MAX_TOKENS): raising
+    one must not throw away what was paid for.
+    """
+
+    type: Literal["pool"] = "pool"
+    members: tuple[PooledTeacher, ...] = Field(min_length=1)
+    """The teachers; names must differ."""
+    requests_per_minute: PositiveFloat = 60.0
+    """Most requests that are begun per minute and teacher. Ours."""
+    patience_s: PositiveFloat = 1800.0
+    """Seconds for which a server that is down is waited for. Ours."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [member.model for member in self.members]
+        if len(set(names)) < len(names):
+            raise ValueError(f"members: names must differ, got {', '.join(names)}")
+        return self
+
+
+class ImportedTeacher(Section):
+    """Finished trajectories in LLaMA-Factory's form, such as DeepEyesV2-SFT."""
+
+    type: Literal["import"] = "import"
+    name: SourceName
+    """Name of the set; the trajectories carry it as their policy."""
+    path: str = Field(min_length=1)
+    """The JSON file, relative to the root of the project; the source of the samples too."""
+    images: str | None = None
+    """Folder that picture paths are relative to; null: the folder of the file."""
+
+
 class SynthesizeParams(Section):
     """Stage synthesize: teacher trajectories."""
 
-    teacher: Teacher = ScriptedTeacher()
+    teacher: Annotated[
+        ScriptedTeacher | OpenAITeacher | TeacherPool | ImportedTeacher,
+        Field(discriminator="type"),
+    ] = ScriptedTeacher()
     """Who acts."""
     num_attempts: PositiveInt = 2
     """Trajectories per sample. Ours."""
@@ -201,3 +269,6 @@ class SelectSftParams(Section):
     tool_density: PositiveFloat = 1.0
     """Largest number of calls over the number of steps of the reference solution, where that is
     known; 1 keeps trajectories without superfluous calls, recoveries excepted. Ours."""
+    min_agreement: Share = 0.0
+    """Share of a sample's graded attempts that must be right; 0 takes a sample whatever its other
+    attempts answer (self-consistency off). Ours."""

@@ -5,7 +5,7 @@ long chain-of-thought without tools is mixed in.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from agentic_vlm.grading import grade_answer
@@ -22,12 +22,17 @@ from agentic_vlm.schema import (
     Verdict,
     content_id,
 )
+from agentic_vlm.synthesis.agreement import Agreement
+from agentic_vlm.synthesis.leaks import find_leak
+from agentic_vlm.synthesis.lint import find_lint
 from agentic_vlm.synthesis.placeholder import is_placeholder
+from agentic_vlm.synthesis.usefulness import count_useful_calls
 
 CountTokens = Callable[[Trajectory], int]
 """Returns the tokens of a trajectory in the policy's context, pictures included."""
 _REASONED = ("text", "reasoning")
 """Families whose tool-free trajectories come closest to long chain-of-thought."""
+_TOOLS = ("python", "search", "image_search", "visit")
 
 
 @dataclass(slots=True)
@@ -46,6 +51,7 @@ def select(
     params: SelectSftParams,
     grading: GradingParams,
     count_tokens: CountTokens,
+    tools: Collection[str] = _TOOLS,
 ) -> Selection:
     """Return the trajectories to learn from, graded, and the others with a reason.
 
@@ -55,14 +61,21 @@ def select(
         params: limits and shares.
         grading: tolerances.
         count_tokens: measures a trajectory for the model that is to learn from it.
+        tools: names of the tools that the policy may call.
     """
     selection = Selection()
     seen: dict[str, str] = {}
-    for trajectory in trajectories:
+    rows = list(trajectories)
+    agreement = Agreement(rows, samples, grading=grading)
+    for trajectory in rows:
         sample = samples[trajectory.sample_id]
         fault = _fault(trajectory, sample, params, grading)
         if fault is None:
             fault = _length_fault(trajectory, params, count_tokens)
+        if fault is None:
+            fault = _conduct_fault(trajectory, sample, tools)
+        if fault is None and params.min_agreement > 0:
+            fault = agreement.fault(trajectory, params.min_agreement)
         if fault is None:
             fault = _double(trajectory, seen)
         if fault is None:
@@ -99,6 +112,19 @@ def _fault(
     if sample.need is Need.TOOL and trajectory.num_calls == 0:
         return RejectReason.NO_USEFUL_CALL, "made to need a tool, answered without a call"
     return _density_fault(trajectory, sample, params.tool_density)
+
+
+def _conduct_fault(
+    trajectory: Trajectory, sample: CuratedSample, tools: Collection[str]
+) -> Fault | None:
+    """Return what makes a right trajectory a bad lesson."""
+    if leak := find_leak(trajectory, sample):
+        return RejectReason.NO_USEFUL_CALL, f"answer leak: {leak}"
+    if sample.need is Need.TOOL and count_useful_calls(trajectory) == 0:
+        return RejectReason.NO_USEFUL_CALL, "no call brought anything new"
+    if lint := find_lint(trajectory, tools=tools):
+        return RejectReason.MALFORMED_ROW, lint
+    return None
 
 
 def _density_fault(

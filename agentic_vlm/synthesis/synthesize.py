@@ -1,21 +1,18 @@
 """Runs a teacher over the cold-start pool: one loop, real tools, chunks that survive a crash."""
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from agentic_vlm.agent.batch import run_batch
+from agentic_vlm.agent.state import Episode
 from agentic_vlm.agent.task import EpisodeTask, episode_seed
-from agentic_vlm.backends.base import Policy
-from agentic_vlm.backends.scripted import ScriptedPolicy
-from agentic_vlm.errors import InfrastructureError
-from agentic_vlm.params import OpenAITeacher, Params, ScriptedTeacher
-from agentic_vlm.schema import CuratedSample, ProbeMode, Trajectory
+from agentic_vlm.params import Params
+from agentic_vlm.schema import CuratedSample, ProbeMode, StopReason, Trajectory
 from agentic_vlm.store import ImageStore, ImageWriter, Parts
-from agentic_vlm.synthesis.teacher import TEACHER_ID, TeacherScript
+from agentic_vlm.synthesis.crew import STAGE, Crew, Seat
 from agentic_vlm.tools.toolbox import Toolkit
 
-STAGE = "synthesize"
 _CHUNK = 128
 
 
@@ -28,6 +25,13 @@ class SynthesisWork:
             scratch / "trajectories", Trajectory, row_id=lambda row: row.trajectory_id
         )
         self.images = ImageWriter(images, spool=scratch / "images.spool")
+
+    def add(self, episodes: Sequence[Episode]) -> None:
+        """Keep finished episodes; pictures go first, since a trajectory names them."""
+        for episode in episodes:
+            for encoded in episode.pictures.values():
+                self.images.add(encoded)
+        self.trajectories.append(episode.trajectory for episode in episodes)
 
 
 def make_tasks(
@@ -55,49 +59,10 @@ def make_tasks(
     return tasks
 
 
-def build_teacher(params: Params, samples: Sequence[CuratedSample]) -> tuple[Policy, float]:
-    """Return the teacher and its sampling temperature.
-
-    Raises:
-        InfrastructureError: the teacher is behind a server whose address is not set.
-    """
-    teacher = params.synthesize.teacher
-    match teacher:
-        case ScriptedTeacher():
-            episodes = _episodes(samples, num_attempts=params.synthesize.num_attempts)
-            script = TeacherScript(episodes, params=teacher, seed=params.seed)
-            return ScriptedPolicy(script, policy_id=TEACHER_ID), 0.0
-        case OpenAITeacher():
-            # The client takes a second to import, and the scripted teacher never needs it.
-            from agentic_vlm.backends.openai_http import build_openai
-
-            base_url = os.environ.get("AGENTIC_TEACHER_URL", "")
-            if not base_url:
-                fix = "export AGENTIC_TEACHER_URL=http://HOST:PORT/v1"
-                raise InfrastructureError("AGENTIC_TEACHER_URL", "the teacher has no address", fix)
-            key = os.environ.get("AGENTIC_TEACHER_KEY", "none")
-            return build_openai(teacher.model, base_url=base_url, api_key=key), teacher.temperature
-
-
-def _episodes(
-    samples: Sequence[CuratedSample], *, num_attempts: int
-) -> Mapping[str, tuple[CuratedSample, int]]:
-    """Return sample and attempt by episode id."""
-    episodes = {}
-    for sample in samples:
-        for attempt in range(num_attempts):
-            task = EpisodeTask(
-                sample.sample_id, sample.question, (), (), ProbeMode.AGENT, attempt, 0, STAGE
-            )
-            episodes[task.episode_id(TEACHER_ID)] = (sample, attempt)
-    return episodes
-
-
 async def write_trajectories(
     samples: Sequence[CuratedSample],
     *,
-    teacher: Policy,
-    temperature: float,
+    crew: Crew,
     kit: Toolkit,
     store: ImageStore,
     work: SynthesisWork,
@@ -108,13 +73,15 @@ async def write_trajectories(
 
     Args:
         samples: the cold-start pool, in a fixed order.
-        teacher: who acts.
-        temperature: of sampling.
+        crew: who acts.
         kit: the tools.
         store: pictures of the samples.
         work: where finished trajectories are kept.
         params: seed and number of attempts.
         on_done: told how many attempts were finished.
+
+    Raises:
+        InfrastructureError: the budget is spent; what was finished is kept.
     """
     finished = work.trajectories.finished_ids()
     num_attempts = params.synthesize.num_attempts
@@ -122,12 +89,45 @@ async def write_trajectories(
     for start in range(0, len(samples), size):
         chunk = samples[start : start + size]
         tasks = make_tasks(chunk, num_attempts=num_attempts, seed=params.seed, store=store)
-        missing = [task for task in tasks if task.episode_id(teacher.policy_id) not in finished]
-        episodes = await run_batch(
-            missing, policy=teacher, kit=kit, renderer=None, temperature=temperature
-        )
-        for episode in episodes:
-            for encoded in episode.pictures.values():
-                work.images.add(encoded)
-        work.trajectories.append(episode.trajectory for episode in episodes)
+        groups: dict[tuple[int, float], list[EpisodeTask]] = {}
+        for task in tasks:
+            number, temperature = crew.assign(task.sample_id, task.attempt)
+            if task.episode_id(crew.seats[number].policy.policy_id) not in finished:
+                groups.setdefault((number, temperature), []).append(task)
+        runs = [
+            _run_group(group, crew.seats[number], temperature, kit, work, keeps_each=crew.is_paid)
+            for (number, temperature), group in groups.items()
+        ]
+        await asyncio.gather(*runs)
+        crew.check_budget()
         on_done(len(tasks))
+
+
+async def _run_group(
+    tasks: list[EpisodeTask],
+    seat: Seat,
+    temperature: float,
+    kit: Toolkit,
+    work: SynthesisWork,
+    *,
+    keeps_each: bool,
+) -> None:
+    """Run attempts of one teacher; what costs money is kept as soon as it is finished.
+
+    A paid attempt that an outage or the budget ended is not kept: the next run makes it again.
+    """
+
+    def keep(task: EpisodeTask, episode: Episode) -> None:
+        if episode.trajectory.stop_reason is not StopReason.INFRASTRUCTURE:
+            work.add([episode])
+
+    episodes = await run_batch(
+        tasks,
+        policy=seat.policy,
+        kit=kit,
+        renderer=None,
+        temperature=temperature,
+        on_episode=keep if keeps_each else None,
+    )
+    if not keeps_each:
+        work.add(episodes)

@@ -7,7 +7,8 @@ from PIL import Image
 from agentic_vlm.curation.decontaminate import SuiteFilter
 from agentic_vlm.curation.duplicates import DuplicateFilter
 from agentic_vlm.curation.normalise import normalise_sample
-from agentic_vlm.curation.pictures import PictureFinder, view_picture
+from agentic_vlm.curation.picture_match import PictureFinder, kept_looks
+from agentic_vlm.curation.pictures import view_picture
 from agentic_vlm.params import CurateParams
 from agentic_vlm.schema import CuratedSample, ImageRef, Rejection, RejectReason
 from agentic_vlm.world.drawing import derive_rng
@@ -114,8 +115,10 @@ def test_text_alone_counts_for_long_questions_without_pictures(make_sample, ques
 
 def test_scenes_of_the_world_are_never_taken_for_each_other():
     scenes = {str(seed): view_picture(scene(seed)) for seed in range(60)}
-    finder = PictureFinder(scenes.items(), max_distance=4)
-    assert all(finder.find(view) == [name] for name, view in scenes.items())
+    finder = PictureFinder(scenes, kept_looks(scenes), max_distance=4)
+    for name in scenes:
+        finder.add(name)
+    assert all(finder.find(name) == [name] for name in scenes)
 
 
 def test_normalising_gives_a_type_and_rejects_what_nobody_can_check(make_sample):

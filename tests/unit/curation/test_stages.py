@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from pyarrow.parquet import read_table
 
 from agentic_vlm.params import read_yaml
 from agentic_vlm.schema import CuratedSample, Probe, ProbeMode, RawSample, Rejection, Verdict
@@ -79,3 +80,30 @@ def test_allocate_keeps_its_books(small):
     assert report.num_out == report.num_in == len(samples)
     rl = read_records(small / "data/pools/rl/records", CuratedSample)
     assert {sample.family for sample in rl} == {"search"}
+
+
+def test_published_files_and_registered_sources_come_in_through_the_stage(small):
+    params = read_yaml(small / "params.yaml")
+    (small / "rows.csv").write_text("question,answer,file_name\nWhat?,NA,pictures/a.png\n")
+    asked = {"id": "q", "question": "Who founded Ostrava?", "answers": [{"text": "Ann"}]}
+    paragraph = {"context": "Ostrava was founded by Ann.", "qas": [asked]}
+    squad = {"data": [{"title": "Ostrava", "paragraphs": [paragraph]}]}
+    (small / "squad.json").write_text(json.dumps(squad))
+    known = {"images": None, "columns": {}, "share": 1.0, "family": "text", "suite": None}
+    mine = {**known, "type": "csv", "name": "own_csv", "path": "rows.csv"}
+    registered = {"type": "registered", "name": "wiki", "suite": "wiki"}
+    params["ingest"]["sources"] += [mine, registered]
+    (small / "params.yaml").write_text(json.dumps(params))
+    wiki = {**known, "type": "squad", "path": "squad.json", "suite": "wiki"}
+    entry = {"title": "Wiki", "homepage": "h", "licence": "CC0", "split": "test", "source": wiki}
+    (small / "data").mkdir(exist_ok=True)
+    (small / "data/sources.yaml").write_text(json.dumps({"wiki": entry}))
+    report = ingest.STAGE.execute(ingest.run, root=small)
+    assert report.num_in == 16 + 32 + 6 + 2
+    raw = read_records(small / "data/raw/records", RawSample)
+    (row,) = (sample for sample in raw if sample.source == "own_csv")
+    assert (row.answer, len(row.images)) == ("NA", 1)
+    (held_out,) = read_records(small / "data/suites/wiki/records", RawSample)
+    assert (held_out.answer, held_out.answer_type) == ("Ann", "text")
+    articles = read_table(small / "data/corpus/articles").to_pylist()
+    assert "Ostrava was founded by Ann." in {article["text"] for article in articles}

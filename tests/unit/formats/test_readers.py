@@ -252,6 +252,16 @@ def test_a_csv_with_a_folder_of_pictures_keeps_its_texts(tmp_path):
     assert wide.what == "5 cells under 4 columns"
 
 
+@pytest.mark.parametrize(
+    ("cell", "aliases"), [("", ()), ("crimson", ("crimson",)), ('["a", "b, c"]', ("a", "b, c"))]
+)
+def test_aliases_in_a_cell_are_one_text_or_a_list(tmp_path, cell, aliases):
+    quoted = '"' + cell.replace('"', '""') + '"'
+    (tmp_path / "a.csv").write_text(f"question,answer,aliases\nq,red,{quoted}\n")
+    (row,) = read("csv", tmp_path / "a.csv")
+    assert row.aliases == aliases
+
+
 def test_texts_that_no_context_can_hold_are_refused(tmp_path):
     rows = [{"question": "x" * 200_001, "answer": "a"}, {"question": "x", "answer": "a"}]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))

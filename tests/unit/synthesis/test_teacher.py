@@ -11,8 +11,9 @@ from agentic_vlm.schema import AnswerType, CuratedSample, Need, ObservationStatu
 from agentic_vlm.search.base import ImageHit, TextHit
 from agentic_vlm.search.fake import FakeSearch, picture_key
 from agentic_vlm.store import ImageStore, ImageWriter
+from agentic_vlm.synthesis.crew import build_crew
 from agentic_vlm.synthesis.slips import Conduct, choose_conduct, rng_of
-from agentic_vlm.synthesis.synthesize import SynthesisWork, build_teacher, write_trajectories
+from agentic_vlm.synthesis.synthesize import SynthesisWork, write_trajectories
 from agentic_vlm.tools.toolbox import Toolkit
 from agentic_vlm.world.drawing import NUM_CELLS, cell_box
 from agentic_vlm.world.entities import article_text, build_entities
@@ -88,13 +89,11 @@ def play(tmp_path):
             sandbox=FakeSandbox(code_answers(made.picture, question.solution)),
             provider=search_of(pictures, shift=shift),
         )
-        policy, temperature = build_teacher(params, [sample])
         work = SynthesisWork(folder / "scratch", folder / "images")
         asyncio.run(
             write_trajectories(
                 [sample],
-                teacher=policy,
-                temperature=temperature,
+                crew=build_crew(params, [sample], scratch=folder / "scratch"),
                 kit=kit,
                 store=ImageStore.open(folder / "raw"),
                 work=work,
