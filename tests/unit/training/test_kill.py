@@ -102,7 +102,7 @@ def test_reinforcement_learning_that_is_killed_ten_times_ends_with_the_same_hash
     processor: Any, renderer: Renderer, tmp_path: Path
 ) -> None:
     params = TrainRlParams(
-        num_steps=4,
+        num_steps=3,
         prompts_per_step=2,
         group_size=4,
         num_minibatches=2,

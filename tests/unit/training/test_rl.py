@@ -26,7 +26,13 @@ from agentic_vlm.search.fake import FakeSearch
 from agentic_vlm.tools.toolbox import Toolkit
 from agentic_vlm.training import rl as rl_module
 from agentic_vlm.training.rl import AgentGRPOTrainer, train_rl
-from agentic_vlm.training.rollouts import LoopThread, RewardedEpisode, Roller
+from agentic_vlm.training.rollouts import (
+    LoopThread,
+    RewardedEpisode,
+    Roller,
+    flat_groups,
+    roll_lively,
+)
 from agentic_vlm.world.base_model import build_model
 from tests.unit.training.conftest import alone_logprobs, picture
 
@@ -85,6 +91,7 @@ def make_roller(
     *,
     write: Any = _write,
     params: TrainRlParams = _PARAMS,
+    more: Sequence[CuratedSample] = (),
 ) -> Roller:
     kit = Toolkit(
         agent=AgentParams(max_infrastructure_retries=0),
@@ -93,7 +100,7 @@ def make_roller(
         sandbox=FakeSandbox({"image_1": _SHOWN}),
         provider=FakeSearch(),
     )
-    samples = [_sample(1, has_picture=True), _sample(2, has_picture=False)]
+    samples = [_sample(1, has_picture=True), _sample(2, has_picture=False), *more]
     return Roller(
         ScriptedPolicy(write, encoder=renderer),
         renderer=renderer,
@@ -336,6 +343,74 @@ def test_a_token_changed_in_the_buffer_is_refused(
     monkeypatch.setattr(rl_module, "AgentGRPOTrainer", Swapping)
     with pytest.raises(ExactnessError, match="turn 0: buffer"):
         _train(model, processor, make_roller(renderer, loop), tmp_path)
+
+
+class Killed(Exception):
+    """Stands for a kill between sampling and update."""
+
+
+def test_kept_rollouts_are_trained_on_after_a_kill_and_not_sampled_again(
+    processor: Any, renderer: Renderer, loop: LoopThread, tmp_path: Path
+) -> None:
+    params = _PARAMS.model_copy(update={"keep_rollouts": True})
+
+    def run(write: Any, on_rollouts: Any) -> dict[str, torch.Tensor]:
+        model = build_model(processor.tokenizer, seed=0, hidden=32, layers=2)
+        train_rl(
+            model,
+            processor,
+            make_roller(renderer, loop, write=write, params=params),
+            ["s1", "s2"],
+            params,
+            seed=0,
+            scratch=tmp_path,
+            on_weights=lambda: None,
+            on_rollouts=on_rollouts,
+            on_step=lambda step: None,
+        )
+        state: dict[str, torch.Tensor] = model.state_dict()
+        return state
+
+    sampled: list[RewardedEpisode] = []
+
+    def die(step: int, rollouts: Sequence[RewardedEpisode], advantages: Any) -> None:
+        sampled.extend(rollouts)
+        raise Killed
+
+    def refuse(request: Request) -> str:
+        raise AssertionError("sampled again")
+
+    with pytest.raises(Killed):
+        run(_write, die)
+    again: list[RewardedEpisode] = []
+    run(refuse, lambda step, rollouts, advantages: again.extend(rollouts))
+    assert [one.episode.trajectory for one in again] == [one.episode.trajectory for one in sampled]
+    assert [one.reward for one in again] == [one.reward for one in sampled]
+
+
+def test_other_prompts_take_the_place_of_flat_groups(renderer: Renderer, loop: LoopThread) -> None:
+    def write(request: Request) -> str:
+        if "What is 1?" in request.messages[-1 - 2 * request.turn].text:
+            return "<think>So.</think><answer>1</answer>"
+        return _write(request)
+
+    roller = make_roller(renderer, loop, write=write, more=[_sample(3, has_picture=False)])
+    ids = ["s1"] * 8 + ["s2"] * 8
+    plain = roll_lively(roller, ids, step=0, rounds=0)
+    assert flat_groups(plain) == ["s1"]
+    lively = roll_lively(roller, ids, step=0, rounds=2)
+    assert [one.sample.sample_id for one in lively] == ["s3"] * 8 + ["s2"] * 8
+    assert flat_groups(lively) == []
+    numbers = [one.episode.trajectory.attempt for one in lively]
+    assert numbers == [*range(8), *range(8)]
+
+
+def test_long_rollouts_lose_reward_little_by_little(renderer: Renderer, loop: LoopThread) -> None:
+    limits = {"soft_limit_tokens": 100, "hard_limit_tokens": 200}
+    roller = make_roller(renderer, loop, params=_PARAMS.model_copy(update=limits))
+    penalties = [roller._length_penalty(length) for length in (50, 100, 150, 200, 900)]
+    assert penalties == [0.0, 0.0, 0.5, 1.0, 1.0]
+    assert make_roller(renderer, loop)._length_penalty(900) == 0.0
 
 
 def test_the_private_parts_of_trl_that_we_stand_on_are_as_they_were() -> None:
