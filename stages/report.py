@@ -8,8 +8,10 @@ from agentic_vlm.analysis.dynamics import pass_counts, rl_curves
 from agentic_vlm.analysis.examples import Example, choose_examples
 from agentic_vlm.analysis.flow import count_flow
 from agentic_vlm.analysis.report import ReportContent, write_report
-from agentic_vlm.analysis.scores import parse_summary
+from agentic_vlm.analysis.scores import parse_summary, title_of
+from agentic_vlm.evaluation.suites import SUITES
 from agentic_vlm.evaluation.summary import column_of, summarize
+from agentic_vlm.evaluation.tables import family_tables
 from agentic_vlm.runlog import write_json
 from agentic_vlm.schema import Probe, RawSample, Rollout, ScoredAnswer, Trajectory
 from agentic_vlm.stage import Stage, StageContext, StageReport
@@ -44,7 +46,7 @@ def run(context: StageContext) -> StageReport:
     models = [model for model in evaluate.modes if (data / "scores" / model / "scores").exists()]
     scores, trajectories = _read_scores(context, models)
     summary = summarize(scores, num_bootstrap=evaluate.num_bootstrap, seed=context.params.seed)
-    num_files = _write(context, summary, models, trajectories)
+    num_files = _write(context, summary, models, trajectories, scores)
     write_json(context.write_to("metrics/summary.json"), summary)
     return StageReport(num_in=len(scores), num_out=num_files)
 
@@ -73,6 +75,7 @@ def _write(
     summary: dict[str, object],
     models: list[str],
     trajectories: dict[str, list[Trajectory]],
+    scores: list[ScoredAnswer],
 ) -> int:
     data = context.root / "data"
     content = ReportContent(
@@ -83,10 +86,29 @@ def _write(
         flow=count_flow(data),
         examples=_examples(context, models, trajectories),
         pictures=ImageStore.open(*_image_folders(data, models)),
+        suite_tables=_suite_tables(scores),
     )
     with replacing_folder(context.write_to("data/reports")) as folder:
         write_report(content, folder)
         return sum(path.is_file() for path in folder.rglob("*"))
+
+
+def _suite_tables(scores: list[ScoredAnswer]) -> str:
+    """Return the tables of the benchmarks among the suites that were asked."""
+    groups: dict[str, dict[str, list[ScoredAnswer]]] = {}
+    for score in scores:
+        if score.suite in SUITES:
+            own = groups.setdefault(title_of(column_of(score)), {})
+            own.setdefault(score.suite, []).append(score)
+    return family_tables(
+        {
+            model: {
+                name: (len({row.sample_id for row in rows}), SUITES[name].aggregate(rows))
+                for name, rows in own.items()
+            }
+            for model, own in groups.items()
+        }
+    )
 
 
 def _examples(

@@ -48,6 +48,8 @@ class ReportContent:
     """Trajectories to show in full."""
     pictures: ImageStore
     """Their pictures."""
+    suite_tables: str = ""
+    """Markdown: one table per family of benchmarks, the paper's rows beside ours."""
 
 
 def write_report(content: ReportContent, folder: Path) -> None:
@@ -72,6 +74,7 @@ def _render(
     sections = [
         "# Report",
         *_score_sections(content.summary, accuracy),
+        *_suite_sections(content.suite_tables),
         *_tool_sections(content, calls),
         "## Reinforcement learning",
         _embed(curves),
@@ -101,6 +104,16 @@ def _score_sections(summary: Summary, accuracy: FigureFile) -> list[str]:
         "Accuracy in %. A question may need several abilities; integration needs all three.",
         realx_table(summary),
     ]
+
+
+def _suite_sections(tables: str) -> list[str]:
+    if not tables:
+        return []
+    told = (
+        "Means in % with 95 % intervals; n counts what is independent, bounds stand where answers "
+        "have no verdict. A partial run is not comparable with the rows of the paper."
+    )
+    return ["### Benchmarks", told, tables]
 
 
 def _tool_sections(content: ReportContent, calls: FigureFile) -> list[str]:

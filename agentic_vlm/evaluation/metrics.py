@@ -10,6 +10,8 @@ from agentic_vlm.schema import ScoredAnswer, StopReason, Verdict
 
 CONFIDENCE = 0.95
 """Level of every interval."""
+# Differences of single attempts: gained, lost, equal.
+_VALUES = np.array([1.0, -1.0, 0.0])
 
 
 class Accuracy(NamedTuple):
@@ -94,27 +96,31 @@ def compute_difference(
 ) -> Difference:
     """Return the accuracy of `first` minus that of `second` on the samples that both share.
 
+    Several attempts at a sample count as their mean; a sample is gained where that mean is higher.
+
     Args:
-        first: answers of one model; at most one per suite and sample.
+        first: answers of one model.
         second: answers of the other model.
         num_bootstrap: resamples of the samples, with replacement.
         seed: of the resampling.
     """
-    ours, theirs = _verdicts(first), _verdicts(second)
+    ours, theirs = _pass_rates(first), _pass_rates(second)
     shared = ours.keys() & theirs.keys()
     n = len(shared)
     if n == 0:
         return Difference(None, None, None, 0, 0, 0, None)
-    num_gained = sum(ours[key] and not theirs[key] for key in shared)
-    num_lost = sum(theirs[key] and not ours[key] for key in shared)
-    # A sample counts +1, 0 or -1, so a resample of samples is a draw of three counts.
-    shares = np.array([num_gained, num_lost, n - num_gained - num_lost]) / n
-    counts = np.random.default_rng(seed).multinomial(n, shares, size=num_bootstrap)
+    differences = np.array([ours[key] - theirs[key] for key in sorted(shared)])
+    num_gained, num_lost = int((differences > 0).sum()), int((differences < 0).sum())
+    # A resample of samples is a draw of how often each value of the difference occurs.
+    values, counts = np.unique(differences, return_counts=True)
+    if set(values) <= {-1.0, 0.0, 1.0}:
+        values, counts = _VALUES, np.array([num_gained, num_lost, n - num_gained - num_lost])
+    draws = np.random.default_rng(seed).multinomial(n, counts / n, size=num_bootstrap)
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile((counts[:, 0] - counts[:, 1]) / n, [tail, 1 - tail])
+    low, high = np.quantile(draws @ values / n, [tail, 1 - tail])
     num_different = num_gained + num_lost
     p = float(binomtest(num_gained, num_different).pvalue) if num_different else 1.0
-    mean = (num_gained - num_lost) / n
+    mean = float(differences.mean())
     return Difference(mean, float(low), float(high), n, num_gained, num_lost, p)
 
 
@@ -131,12 +137,14 @@ def compute_tool_use(scores: Iterable[ScoredAnswer]) -> ToolUse:
     )
 
 
-def _verdicts(scores: Iterable[ScoredAnswer]) -> dict[tuple[str, str], bool]:
-    return {
-        (row.suite, row.sample_id): row.verdict is Verdict.CORRECT
-        for row in scores
-        if row.verdict is not Verdict.UNGRADED
-    }
+def _pass_rates(scores: Iterable[ScoredAnswer]) -> dict[tuple[str, str], float]:
+    """Return the share of right attempts among the graded ones, by suite and sample."""
+    graded: dict[tuple[str, str], list[float]] = {}
+    for row in scores:
+        if row.verdict is not Verdict.UNGRADED:
+            right = float(row.verdict is Verdict.CORRECT)
+            graded.setdefault((row.suite, row.sample_id), []).append(right)
+    return {key: _mean(rights) for key, rights in graded.items()}
 
 
 def _mean(values: Sequence[float]) -> float:

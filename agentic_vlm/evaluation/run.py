@@ -175,7 +175,10 @@ def _score(
         family=sample.family,
         need=sample.need,
         difficulty=sample.difficulty,
-        flags=sample.flags,
+        # Attempts of one sample are told apart by a label; the first one needs none.
+        flags=(*sample.flags, f"attempt={trajectory.attempt}")
+        if trajectory.attempt
+        else sample.flags,
         verdict=grade.verdict,
         rule=grade.rule,
         answer=trajectory.answer,

@@ -58,7 +58,7 @@ def summarize_model(scores: Sequence[ScoredAnswer]) -> dict[str, object]:
     by_suite = {
         suite: _kinds([score for score in scores if score.suite == suite]) for suite in suites
     }
-    realx = _realx([score for score in scores if score.flags])
+    realx = _realx([score for score in scores if set(_REALX_FLAGS) & set(score.flags)])
     more = {"by_family": by_family, "by_suite": by_suite}
     return {**_kinds(scores), **more, **({"realx": realx} if realx else {})}
 

@@ -27,7 +27,7 @@ def choice_item(
     labels: Mapping[str, str],
     answer: str | None = None,
     images: tuple[bytes, ...] | None = None,
-    rule: str = "option",
+    rule: str = "choice",
 ) -> SuiteItem:
     """Return a multiple-choice item; the gold letter may stand in brackets.
 

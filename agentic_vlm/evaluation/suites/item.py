@@ -84,6 +84,16 @@ def label_of(score: ScoredAnswer, name: str) -> str:
     return next((flag[len(prefix) :] for flag in score.flags if flag.startswith(prefix)), "")
 
 
+def rule_of(sample: RawSample) -> tuple[str, tuple[str, ...]]:
+    """Return the name of the published rule and the options A, B, C, ... of a suite's sample.
+
+    The name is empty where the rule is that of the answer's type; samples of other sources have
+    neither.
+    """
+    labels = dict(flag.split("=", 1) for flag in sample.flags if "=" in flag)
+    return labels.get("rule", ""), tuple(json.loads(labels.get("options", "[]")))
+
+
 @cache
 def _prompt(name: str) -> str:
     file = resources.files("agentic_vlm.evaluation.suites").joinpath("prompts", f"{name}.md")

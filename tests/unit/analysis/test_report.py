@@ -60,6 +60,13 @@ def test_the_summary_has_the_form_that_readers_expect(files):
     assert summary["paired"]["rl_minus_sft"]["tool"]["n"] == 24
 
 
+def test_suites_that_are_benchmarks_have_their_table(files):
+    text = files["report.md"].decode()
+    assert "### Benchmarks" in text
+    assert "| model | pocket world |" in text
+    assert "partial, 50 of 840" in text
+
+
 def test_what_a_model_wrote_stays_text(files):
     for name in ("report.md", "examples.html"):
         assert b"<script" not in files[name]

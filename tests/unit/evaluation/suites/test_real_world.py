@@ -5,6 +5,7 @@ import json
 import pytest
 
 from agentic_vlm.errors import ArtifactMissing, RecordError
+from agentic_vlm.evaluation.suites.item import rule_of, to_sample
 from agentic_vlm.grading import grade_answer
 from agentic_vlm.schema import AnswerType, Verdict
 
@@ -189,3 +190,12 @@ def test_choices_are_graded_by_letter_or_text(tsv, read, pictures, answer, verdi
            "answer": "B"}  # fmt: skip
     (item,) = read("seedbench2_plus", tsv("x.tsv", row))
     assert grade_answer(answer, item).verdict is verdict
+
+
+def test_rule_and_options_travel_with_the_sample(tsv, read, pictures):
+    row = {"index": 0, "image": pictures.b64("red"), "question": "q", "A": "x=1", "B": "None",
+           "answer": "B", "category": "chart"}  # fmt: skip
+    (item,) = read("seedbench2_plus", tsv("x.tsv", row))
+    sample = to_sample(item, (), suite="seedbench2_plus", family="perception")
+    assert rule_of(sample) == ("choice", ("x=1", "None"))
+    assert "category=chart" in sample.flags

@@ -1,0 +1,195 @@
+"""Answer a benchmark's file with a model, score it again, compare two runs, export one."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from agentic_vlm.errors import AgenticError, ParamsError
+from agentic_vlm.evaluation.benchmark import score_items
+from agentic_vlm.evaluation.controls.efficiency import measure_efficiency
+from agentic_vlm.evaluation.controls.gains import split_gains
+from agentic_vlm.evaluation.figures import Figure
+from agentic_vlm.evaluation.inspect_log import write_inspect_log
+from agentic_vlm.evaluation.metrics import compute_difference
+from agentic_vlm.evaluation.repeats import mean_over_attempts, pass_at_k
+from agentic_vlm.evaluation.run_command import CONTROLS, run_benchmark
+from agentic_vlm.evaluation.runs import (
+    iter_answers,
+    iter_outages,
+    read_card,
+    read_samples,
+    read_scores,
+    write_scores,
+)
+from agentic_vlm.evaluation.suites import SUITES
+from agentic_vlm.evaluation.tables import coverage_line, family_tables, figure_lines
+from agentic_vlm.grading import NoJudge
+from agentic_vlm.params import load_params
+from agentic_vlm.schema import ScoredAnswer
+from agentic_vlm.store import ImageStore
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Carry out a command; return 0, or 1 with two lines that say what to do."""
+    arguments = _parser().parse_args(argv)
+    commands = {
+        "run": lambda: run_benchmark(arguments),
+        "rescore": lambda: _rescore(arguments),
+        "show": lambda: _show(arguments.folders),
+        "compare": lambda: _compare(arguments.first, arguments.second),
+        "export": lambda: _export(arguments),
+    }
+    try:
+        commands[arguments.command]()
+        if arguments.command in ("run", "rescore"):
+            _show([arguments.out if arguments.command == "run" else arguments.folder])
+    except AgenticError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _figures(suite: str, scores: Sequence[ScoredAnswer], num_attempts: int) -> list[Figure]:
+    figures = SUITES[suite].aggregate(scores)
+    if num_attempts > 1:
+        ks = sorted({1, num_attempts})
+        figures += [mean_over_attempts(scores), *(pass_at_k(scores, k) for k in ks)]
+    return figures
+
+
+def _rescore(arguments: argparse.Namespace) -> None:
+    folder: Path = arguments.folder
+    card, samples = read_card(folder), read_samples(folder)
+    params = load_params(arguments.root / "params.yaml")
+    before = {row.trajectory_id: row.verdict for row in read_scores(folder)}
+    scores = asyncio.run(
+        score_items(
+            SUITES[card.suite],
+            [*iter_answers(folder), *iter_outages(folder)],
+            samples,
+            model=card.model,
+            judge=NoJudge(),
+            params=params.grading,
+        )
+    )
+    changed = sum(before.get(row.trajectory_id, row.verdict) is not row.verdict for row in scores)
+    write_scores(
+        folder,
+        samples=samples,
+        scores=scores,
+        figures=_figures(card.suite, scores, card.num_attempts),
+    )
+    print(f"{len(scores)} answers graded again; {changed} verdicts changed")
+
+
+def _show(folders: Sequence[Path]) -> None:
+    runs: dict[str, dict[str, tuple[int, list[Figure]]]] = {}
+    for folder in folders:
+        card, scores = read_card(folder), read_scores(folder)
+        suite, num_items = SUITES[card.suite], len(read_samples(folder))
+        print(f"{suite.title}, {card.model}: {coverage_line(suite, num_items)}")
+        for mode in card.modes:
+            own = [score for score in scores if score.mode == mode]
+            figures = _figures(card.suite, own, card.num_attempts)
+            print(f" {mode}")
+            print("\n".join(f"  {line}" for line in figure_lines(figures)))
+            runs.setdefault(f"{card.model}, {mode}", {})[card.suite] = (num_items, figures)
+        _show_controls(folder, scores)
+    print(f"\n{family_tables(runs)}")
+
+
+def _show_controls(folder: Path, scores: Sequence[ScoredAnswer]) -> None:
+    with_tools = [score for score in scores if score.mode == "agent"]
+    without = [score for score in scores if score.mode == "direct"]
+    if with_tools and without:
+        print(" what tools add and harm")
+        lines = figure_lines(split_gains(with_tools, without).figures())
+        print("\n".join(f"  {line}" for line in lines))
+    verdicts = {score.trajectory_id: score.verdict for score in scores}
+    rows = [
+        row.model_copy(update={"verdict": verdicts.get(row.trajectory_id)})
+        for row in iter_answers(folder)
+        if row.mode == "agent"
+    ]
+    if rows:
+        print(" what an answer costs")
+        for name, value in measure_efficiency(rows)._asdict().items():
+            print(f"  {name}: {'-' if value is None else f'{value:.3g}'}")
+
+
+def _compare(first: Path, second: Path) -> None:
+    cards = read_card(first), read_card(second)
+    if cards[0].suite != cards[1].suite:
+        what = f"{cards[0].suite} and {cards[1].suite} are different benchmarks"
+        raise ParamsError(f"{first}, {second}", what, "compare two runs over one benchmark")
+    for mode in [mode for mode in cards[0].modes if mode in cards[1].modes]:
+        ours, theirs = (
+            [score for score in read_scores(folder) if score.mode == mode]
+            for folder in (first, second)
+        )
+        found = compute_difference(ours, theirs, num_bootstrap=2000, seed=0)
+        if found.mean is None or found.low is None or found.high is None:
+            print(f"{mode}: no question has a verdict in both")
+            continue
+        print(
+            f"{mode}: {100 * found.mean:+.1f} points ({100 * found.low:+.1f} to "
+            f"{100 * found.high:+.1f}), n={found.n}, only first {found.num_gained}, "
+            f"only second {found.num_lost}, McNemar p={found.p:.3g}"
+        )
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    folder: Path = arguments.folder
+    card, scores = read_card(folder), read_scores(folder)
+    write_inspect_log(
+        arguments.to,
+        card=card,
+        samples=read_samples(folder),
+        trajectories=list(iter_answers(folder)),
+        scores=scores,
+        figures=_figures(card.suite, scores, card.num_attempts),
+        pictures=ImageStore.open(folder / "images"),
+    )
+    print(f"inspect view --log-dir {arguments.to.parent}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m agentic_vlm.evaluation",
+        description="Evaluate a model on a benchmark's file, outside of the pipeline.",
+        epilog="example: python -m agentic_vlm.evaluation run vstar VStarBench.tsv --out out",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="answer every item; a killed run goes on")
+    run.add_argument("suite", choices=list(SUITES))
+    run.add_argument("file", type=Path, help="file or folder, as published")
+    run.add_argument("--out", type=Path, required=True, metavar="DIR")
+    run.add_argument("--model", type=Path, metavar="DIR", help="default models/rl")
+    run.add_argument("--policy-url", metavar="URL", help="an OpenAI-compatible server instead")
+    run.add_argument("--policy-name", default="", help="name of the model there")
+    run.add_argument("--modes", nargs="+", choices=("direct", "agent"), default=["agent"])
+    run.add_argument("--attempts", type=int, default=1, metavar="K", help="answers per item")
+    run.add_argument("--temperature", type=float, default=0.0)
+    run.add_argument("--seed", type=int, default=0)
+    run.add_argument("--tools", nargs="+", choices=("python", "search", "image_search"))
+    run.add_argument("--limit", type=int, metavar="N", help="items asked at most")
+    run.add_argument("--control", choices=CONTROLS, help="change the tools in a known way")
+    rescore = commands.add_parser("rescore", help="grade the answers again; no model is asked")
+    rescore.add_argument("folder", type=Path)
+    for command in (run, rescore):
+        command.add_argument("--root", type=Path, default=Path(), help="root of the project")
+    show = commands.add_parser("show", help="figures of runs, the paper's beside them")
+    show.add_argument("folders", type=Path, nargs="+")
+    compare = commands.add_parser("compare", help="two runs over one benchmark, paired")
+    compare.add_argument("first", type=Path)
+    compare.add_argument("second", type=Path)
+    export = commands.add_parser("export", help="a log for `inspect view`")
+    export.add_argument("folder", type=Path)
+    export.add_argument("--to", type=Path, required=True, metavar="FILE.eval")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
