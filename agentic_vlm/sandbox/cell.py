@@ -121,6 +121,16 @@ class Notebook:
         }
 
 
+def rehearse_cell() -> None:
+    """Compile and run a cell of ours that leaves nothing behind."""
+    parts = _split("x = [1]\nx[0] + 1", "<cell 0>")
+    namespace: dict[str, object] = {}
+    exec(parts.body, namespace)
+    if parts.last is not None:
+        without_addresses(repr(eval(parts.last, namespace)))
+    sys.modules["matplotlib.pyplot"].close("all")
+
+
 def _refuse_input(*_arguments: object) -> str:
     raise RuntimeError("input() is not available here: nobody can answer")
 

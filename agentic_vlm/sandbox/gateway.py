@@ -18,6 +18,7 @@ from agentic_vlm.errors import SandboxUnavailable
 from agentic_vlm.sandbox.base import CellResult, CellStatus
 from agentic_vlm.sandbox.foreign import MAX_REPLY_BYTES, NotebookOutput, PngDecoder, opening_cell
 from agentic_vlm.sandbox.limits import Limits
+from agentic_vlm.sandbox.session import RESTARTED
 
 _OPEN_S = 60.0
 _INTERRUPT_S = 5.0
@@ -68,7 +69,8 @@ class GatewaySession:
         async with self._turn, self._sandbox.slots:
             if self._is_closed:
                 raise _unavailable("the session is closed")
-            if self._socket is None:
+            is_restarted = self._socket is None
+            if is_restarted:
                 await self.start()
             output = NotebookOutput(self._sandbox.limits)
             is_lost = False
@@ -86,7 +88,8 @@ class GatewaySession:
                 await self._drop()
                 raise
             result = await output.result(status, self._sandbox.decoder, note=note)
-            return dataclasses.replace(result, is_session_lost=is_lost)
+            stderr = RESTARTED + result.stderr if is_restarted else result.stderr
+            return dataclasses.replace(result, stderr=stderr, is_session_lost=is_lost)
 
     async def _run_in_time(self, code: str, output: NotebookOutput) -> tuple[CellStatus, str]:
         limit_s = self._sandbox.limits.cell_wall_s

@@ -5,6 +5,7 @@ The servers here speak the two interfaces and run the code in a sandbox of ours.
 
 import asyncio
 import base64
+import dataclasses
 import io
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
@@ -20,10 +21,11 @@ from agentic_vlm.sandbox import CellResult, CellStatus, Sandbox, Session
 from agentic_vlm.sandbox.foreign import PngDecoder
 from agentic_vlm.sandbox.fusion import FusionSandbox
 from agentic_vlm.sandbox.gateway import GatewaySandbox
-from agentic_vlm.sandbox.process import ProcessSandbox
+from agentic_vlm.sandbox.limits import Limits
+from agentic_vlm.sandbox.process import RESTARTED, ProcessSandbox
 
 T = TypeVar("T")
-LIMITED = SandboxParams(num_spares=1, cell_wall_s=3.0, max_output_chars=200)
+LIMITED = SandboxParams(num_spares=1, cell_wall_s=30.0, max_output_chars=200)
 RUNNER, LOCAL = asyncio.Runner(), ProcessSandbox(LIMITED)
 
 
@@ -62,12 +64,12 @@ class FusionServer:
     async def _run(self, request: web.Request) -> web.Response:
         asked = await request.json()
         self.num_cells.append(len(asked["cells"]))
+        if "sleep" in asked["cells"][-1]:
+            late = {"status": "Failed", "message": "", "driver": {"status": "TimeLimitExceeded"}}
+            return web.json_response(late)
         session = await LOCAL.open([], seed=0)
         results = [await session.run_cell(cell) for cell in asked["cells"]]
         await session.close()
-        if results[-1].status is CellStatus.TIMEOUT:
-            late = {"status": "Failed", "message": "", "driver": {"status": "TimeLimitExceeded"}}
-            return web.json_response(late)
         cells = [_fusion_cell(result) for result in results]
         driver = {"status": "Finished"}
         return web.json_response({"status": "Success", "driver": driver, "cells": cells})
@@ -166,12 +168,12 @@ async def serving(server: FusionServer | GatewayServer) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-def fusion(url: str) -> Sandbox:
-    return FusionSandbox(url, LOCAL.limits, DECODER)
+def fusion(url: str, limits: Limits = LOCAL.limits) -> Sandbox:
+    return FusionSandbox(url, limits, DECODER)
 
 
-def gateway(url: str) -> Sandbox:
-    return GatewaySandbox(url, LOCAL.limits, DECODER, token="t")
+def gateway(url: str, limits: Limits = LOCAL.limits) -> Sandbox:
+    return GatewaySandbox(url, limits, DECODER, token="t")
 
 
 ENGINES = [(FusionServer, fusion), (GatewayServer, gateway)]
@@ -223,7 +225,8 @@ def test_a_sleeping_cell_is_a_timeout(make_server, make) -> None:
         session = await sandbox.open([], seed=3)
         return await session.run_cell("import time; time.sleep(60)")
 
-    late = play(make_server, make, scene)
+    hasty = dataclasses.replace(LOCAL.limits, cell_wall_s=0.2)
+    late = play(make_server, lambda url: make(url, hasty), scene)
     assert (late.status, late.error_class) == (CellStatus.TIMEOUT, "TimeoutError")
 
 
@@ -244,7 +247,8 @@ def test_a_kernel_that_died_is_a_crash_and_the_next_cell_runs_in_a_fresh_one() -
         crash = await session.run_cell("die")
         assert (crash.status, crash.is_session_lost) == (CellStatus.CRASHED, True)
         assert server.sessions == {}
-        assert (await session.run_cell("6 * 7")).value == "42"
+        after = await session.run_cell("6 * 7")
+        assert (after.value, after.stderr) == ("42", RESTARTED)
 
     play(GatewayServer, gateway, scene)
 

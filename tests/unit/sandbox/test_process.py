@@ -31,7 +31,7 @@ PARAMS = SandboxParams(
     num_spares=1,
 )
 
-PATIENT = PARAMS.model_copy(update={"cell_wall_s": 10.0})
+PATIENT = PARAMS.model_copy(update={"cell_wall_s": 10.0, "cell_cpu_s": 10.0, "session_cpu_s": 30.0})
 
 
 @cache
@@ -107,7 +107,7 @@ def test_an_endless_loop_times_out_and_its_variables_are_kept() -> None:
 
 def test_code_that_swallows_the_interrupt_is_ended() -> None:
     code = "import signal; signal.signal(signal.SIGPROF, print)\nwhile True: pass"
-    (stopped,) = run_cells(code, params=PATIENT)
+    (stopped,) = run_cells(code)
     assert stopped.status is CellStatus.TIMEOUT
     assert stopped.is_session_lost
 
@@ -157,7 +157,7 @@ def test_a_session_that_used_up_its_cpu_time_gets_no_more() -> None:
     ],
 )
 def test_a_memory_bomb_is_a_memory_error(code: str) -> None:
-    bomb, after = run_cells(code, "rows = None; 1 + 1")
+    bomb, after = run_cells(code, "rows = None; 1 + 1", params=PATIENT)
     assert (bomb.status, bomb.error_class) == (CellStatus.ERROR, "MemoryError")
     assert after.value == "2"
 
