@@ -66,7 +66,7 @@ class Ledger:
         """
         counts, budget = self.counts, self.budget
         num_tokens = counts.num_prompt_tokens + counts.num_reply_tokens
-        spent = [
+        spent: list[tuple[float, float | None, str]] = [
             (counts.num_calls, budget.max_calls, "calls"),
             (num_tokens, budget.max_tokens, "tokens"),
             (self.cost, budget.max_cost, "cost"),

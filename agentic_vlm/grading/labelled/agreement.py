@@ -41,7 +41,8 @@ async def measure_judge(
     A row on which the judge is undecided, or not available, counts as undecided.
     """
     verdicts = await asyncio.gather(*(_verdict(judge, row) for row in rows))
-    agreement, others = Agreement(), []
+    agreement = Agreement()
+    others: list[tuple[LabelledAnswer, Verdict]] = []
     for row, verdict in zip(rows, verdicts, strict=True):
         agreement.add(row.model_copy(update={"verdict": None}), verdict)
         if verdict is not row.label:
