@@ -140,7 +140,7 @@ def _range(rate: Mapping[str, float] | None) -> str:
 
 
 def _examples(curated: Sequence[CuratedSample]) -> list[str]:
-    first = {}
+    first: dict[tuple[str, str], CuratedSample] = {}
     for row in curated:
         first.setdefault((row.source, row.family), row)
     rows = [

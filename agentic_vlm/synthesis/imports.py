@@ -96,7 +96,7 @@ def to_trajectory(
     """Return the trajectory that a conversation tells; its tool turns are parsed as ours are."""
     num_prompt = talk.num_prompt_pictures
     left = list(refs[num_prompt:])
-    turns = []
+    turns: list[Turn] = []
     rest = talk.messages[1:]
     for at in range(0, len(rest), 2):
         text = rest[at][1]

@@ -6,10 +6,10 @@ loss, optimiser and checkpoints stay TRL's, which is pinned; a contract test com
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
-from trl import GRPOTrainer
+from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import split_tensor_dict
 
 from agentic_vlm.agent.context import TokenContext
@@ -64,6 +64,7 @@ class AgentGRPOTrainer(GRPOTrainer):
         self._seals: list[Seal] = []
         self._scored: dict[str, Any] | None = None
         self._gap = (0.0, 0)
+        self._passes: list[dict[str, Any]] = []
         self._processor = processor
         super().__init__(model, reward_funcs=self._rewards, processing_class=processor, **options)
         for scored in (self.model, self.ref_model):
@@ -128,7 +129,7 @@ class AgentGRPOTrainer(GRPOTrainer):
         self, scores: torch.Tensor, row: PackedRow, contexts: Sequence[TokenContext]
     ) -> None:
         """Add up how far trainer and sampler differ on the tokens of a pass."""
-        if self._step % (self.args.steps_per_generation * self.num_iterations) == 0:
+        if self._step % (self._num_passes * self.num_iterations) == 0:
             self._gap = (0.0, 0)
         if self.state.global_step % self._rl.num_minibatches:
             # After the first update of a step the policy is no longer the one that sampled.
@@ -150,20 +151,26 @@ class AgentGRPOTrainer(GRPOTrainer):
 
         TRL shuffles rollouts here; members of a group share a prompt and stay in one pass.
         """
-        if not self.model.training:
+        if not cast("torch.nn.Module", self.model).training:
             return dict(super()._prepare_inputs(generation_batch))
-        num_passes = self.args.steps_per_generation
-        if self._step % (num_passes * self.num_iterations) == 0 or self._buffered_inputs is None:
+        num_passes = self._num_passes
+        if self._step % (num_passes * self.num_iterations) == 0 or not self._passes:
             batch = self._generate_and_score_completions(generation_batch)
-            self._buffered_inputs = split_tensor_dict(batch, num_passes)
-            check_split(self._buffered_inputs, num_rollouts=len(self.rollouts))
-        return dict(self._buffered_inputs[self._step % num_passes])
+            self._passes = split_tensor_dict(batch, num_passes)
+            check_split(self._passes, num_rollouts=len(self.rollouts))
+        return dict(self._passes[self._step % num_passes])
+
+    @property
+    def _num_passes(self) -> int:
+        """Forward and backward passes per sampling, as GRPOConfig has worked it out."""
+        return int(cast("GRPOConfig", self.args).steps_per_generation or 1)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         """Compute TRL's loss, with scores from packed rows."""
         self._scored = inputs
         try:
-            return torch.as_tensor(super()._compute_loss(model, inputs))
+            # TRL types its own method no further.
+            return torch.as_tensor(super()._compute_loss(model, inputs))  # type: ignore[no-untyped-call]
         finally:
             self._scored = None
 

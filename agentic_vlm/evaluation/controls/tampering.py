@@ -12,7 +12,7 @@ from typing import Literal
 from PIL import Image
 
 from agentic_vlm.sandbox.base import CellResult, CellStatus, Sandbox, Session
-from agentic_vlm.search.base import ImageHit, SearchProvider, TextHit
+from agentic_vlm.search.base import ImageHit, Page, SearchProvider, TextHit
 
 Picture = Literal["blank", "random"]
 BROKEN = "RuntimeError: the tool is out of order"
@@ -113,6 +113,10 @@ class EmptySearch:
         """Find nothing."""
         return []
 
+    async def visit(self, url: str) -> Page:
+        """Find nothing there either."""
+        return Page("", "", fault="status 404")
+
     async def close(self) -> None:
         """Close the real engine."""
         await self._provider.close()
@@ -135,6 +139,10 @@ class SpoiltSearch:
     async def search_image(self, image: Image.Image, *, num_hits: int) -> list[ImageHit]:
         """Return the real hits: a spoilt title would need a picture."""
         return await self._provider.search_image(image, num_hits=num_hits)
+
+    async def visit(self, url: str) -> Page:
+        """Return the real page."""
+        return await self._provider.visit(url)
 
     async def close(self) -> None:
         """Close the real engine."""
