@@ -30,7 +30,7 @@ def render_samples(outputs: Sequence[str], root: Path) -> str:
     """Return a page about the rows that a stage has written; empty where it writes no samples."""
     for place in outputs:
         folder = root / place
-        if place in _SAMPLES:
+        if place in _SAMPLES and (folder / "records").exists():
             rows = itertools.islice(iter_records(folder / "records", _SAMPLES[place]), _NUM_ROWS)
             return "\n\n".join(_sections_of_samples(list(rows), _open_pictures(root)))
         trajectories = list(itertools.islice(_iter_trajectories(folder, place), _NUM_ROWS))
