@@ -106,11 +106,7 @@ def _dense_courses(params: BuildBaseParams, *, seed: int) -> tuple[VisionPlan, V
 
 
 def _lesson_courses(params: BuildBaseParams, *, seed: int) -> tuple[PretrainPlan, ...]:
-    """Return the courses of lessons: looking things up, then everything, the forms last.
-
-    Pointing is learned late and at once; `places` goes on until it is, and `polish` repeats the
-    forms at a falling learning rate.
-    """
+    """Return the courses of lessons: looking things up, then everything, the forms last."""
     return (
         PretrainPlan(
             name="lookups",
@@ -137,25 +133,6 @@ def _lesson_courses(params: BuildBaseParams, *, seed: int) -> tuple[PretrainPlan
             learning_rate=params.learning_rate / 2,
             decay_share=1.0,
             seed=seed + 2,
-            save_every=params.save_every,
-        ),
-        PretrainPlan(
-            name="places",
-            num_steps=params.num_place_steps,
-            batch_size=32,
-            learning_rate=params.learning_rate,
-            decay_share=0.0,
-            seed=seed + 3,
-            save_every=params.save_every,
-            plates_share=0.6,
-        ),
-        PretrainPlan(
-            name="polish",
-            num_steps=params.num_polish_steps,
-            batch_size=32,
-            learning_rate=params.learning_rate / 2,
-            decay_share=1.0,
-            seed=seed + 4,
             save_every=params.save_every,
         ),
     )

@@ -16,17 +16,13 @@ class BuildBaseParams(Section):
     """Steps of the first course: 32 overviews and 48 crops with a label per vision token."""
     num_crop_steps: PositiveInt = 600
     """Steps of the second course: 8 overviews and 112 crops, until letters are read."""
-    num_lookup_steps: PositiveInt = 400
+    num_lookup_steps: PositiveInt = 550
     """Steps of 64 lessons that teach the language model to look things up in a picture."""
-    num_steps: PositiveInt = 900
+    num_steps: PositiveInt = 1300
     """Steps of 32 lessons, the last ones in the forms of the loop. Smaller batches: more updates
     for the same time, and finding what a question names takes updates, not samples."""
-    num_manner_steps: PositiveInt = 350
+    num_manner_steps: PositiveInt = 450
     """Steps of 32 lessons at half the learning rate, falling from the start, half of them forms."""
-    num_place_steps: PositiveInt = 500
-    """Steps of 32 lessons, most about the places of plates: pointing comes late and at once."""
-    num_polish_steps: PositiveInt = 350
-    """Steps like those of `num_manner_steps`, after the places."""
     learning_rate: PositiveFloat = 2e-3
     """Peak learning rate of AdamW. 1e-3 learned nothing in 7,000 samples."""
     decay_share: Share = 0.4

@@ -23,9 +23,6 @@ LABEL_PX = (24, 15, 12, 10)
 legible."""
 _NUMBER_PX = 24
 _INK = (25, 25, 25)
-RECEIPT_COLUMNS = (1, 2, 3, 4, 5)
-"""Columns of cells that a line of a receipt covers."""
-QUANTITY_COLUMN, PRICE_COLUMN = 2, 4
 MAX_DIGITS = (1, 2, 2, 3)
 """Most digits of a number in a chart or on a receipt, by difficulty."""
 
@@ -76,11 +73,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class BarChart:
-    """Three to five bars; heights are proportional to values, which stand below in their colour.
-
-    A value that one can only find by following its column down took two steps, colour to column and
-    column to number, and the base model found few of them.
-    """
+    """Three to five bars; heights are proportional to values."""
 
     bars: tuple[Bar, ...]
 
@@ -94,13 +87,8 @@ class BarChart:
             left, top, right, bottom = cell_box((bar.column, NUM_CELLS - 1))
             height = max(12, round(bar.value / highest * (floor - CELL_PX)))
             draw.rectangle((left + 10, floor - height, right - 10, floor), COLOURS[bar.colour])
-            draw.rectangle((left + 2, top + 8, right - 3, bottom - 8), COLOURS[bar.colour])
             draw_text(
-                draw,
-                (left, top, right, bottom),
-                str(bar.value),
-                size_px=_NUMBER_PX,
-                ink=ink_for(bar.colour),
+                draw, (left, top, right, bottom), str(bar.value), size_px=_NUMBER_PX, ink=_INK
             )
         draw.line((0, floor, PICTURE_PX, floor), _INK, 2)
         return picture
@@ -117,7 +105,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Two to four items: a line in the item's colour with a quantity and a price."""
+    """Two to four items: a swatch, a quantity and a price each."""
 
     items: tuple[Item, ...]
     top_row: int
@@ -129,12 +117,10 @@ class Receipt:
         draw.rectangle((CELL_PX // 2, 0, PICTURE_PX - CELL_PX // 2, PICTURE_PX), (252, 252, 252))
         for number, item in enumerate(self.items):
             row = self.top_row + number
-            left, top, _, bottom = cell_box((RECEIPT_COLUMNS[0], row))
-            right = cell_box((RECEIPT_COLUMNS[-1], row))[2]
-            draw.rectangle((left, top + 6, right, bottom - 6), COLOURS[item.colour])
-            ink = ink_for(item.colour)
-            for column, value in ((QUANTITY_COLUMN, item.quantity), (PRICE_COLUMN, item.price)):
-                draw_text(draw, cell_box((column, row)), str(value), size_px=_NUMBER_PX, ink=ink)
+            left, top, right, bottom = cell_box((1, row))
+            draw.rectangle((left + 8, top + 12, right - 8, bottom - 12), COLOURS[item.colour])
+            draw_text(draw, cell_box((3, row)), str(item.quantity), size_px=_NUMBER_PX, ink=_INK)
+            draw_text(draw, cell_box((5, row)), str(item.price), size_px=_NUMBER_PX, ink=_INK)
         return picture
 
 
