@@ -14,7 +14,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS ?= 120
 export PREFECT_HOME ?= $(CURDIR)/.scratch/prefect
 
-.PHONY: help env reproduce test lint test-slow findings ui lock-check clean
+.PHONY: help env reproduce test lint test-slow test-attacks findings ui lock-check clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,6 +55,9 @@ test-slow: env ## tests that take longer than ten seconds each
 	@$(RUN) -m pytest -q -m 'slow and not gpu and not network and not live'; status=$$?; \
 	if [ $$status -eq 5 ]; then echo "no slow test was collected"; \
 	elif [ $$status -ne 0 ]; then exit $$status; fi
+
+test-attacks: env ## every attack on the sandbox, four ways; minutes
+	AGENTIC_ATTACKS=all $(RUN) -m pytest -q -m slow tests/attacks
 
 findings: env ## the experiment over several seeds
 	$(RUN) -m flows.findings

@@ -14,6 +14,7 @@ os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 
+import hypothesis
 import numpy as np
 import pytest
 from PIL import Image
@@ -35,6 +36,10 @@ from agentic_vlm.schema import (
     Verdict,
     content_id,
 )
+
+# A busy machine makes any example slow; how fast code is stands in benchmarks/.
+hypothesis.settings.register_profile("bears_load", deadline=None)
+hypothesis.settings.load_profile("bears_load")
 
 _LOCAL_HOSTS = {"127.0.0.1", "::1", "localhost"}
 

@@ -17,14 +17,13 @@ from agentic_vlm.backends.seal import Seal
 from agentic_vlm.backends.segments import takes_flash_attention, unwrap_adapters
 from agentic_vlm.params import TrainRlParams
 from agentic_vlm.training.buffer import check_buffer, check_masks, check_split, rollout_context
+from agentic_vlm.training.groups import leave_out_small_groups, roll_lively
 from agentic_vlm.training.packing import PackedRow, Packer
 from agentic_vlm.training.policy_head import add_policy_head
 from agentic_vlm.training.rollouts import (
     RewardedEpisode,
     Roller,
     is_correct,
-    leave_out_small_groups,
-    roll_lively,
 )
 
 OnRollouts = Callable[[int, Sequence[RewardedEpisode], Sequence[float | None]], None]

@@ -25,13 +25,12 @@ from agentic_vlm.schema import AnswerType, CuratedSample, ImageRef
 from agentic_vlm.search.fake import FakeSearch
 from agentic_vlm.tools.toolbox import Toolkit
 from agentic_vlm.training import rl as rl_module
+from agentic_vlm.training.groups import flat_groups, roll_lively
 from agentic_vlm.training.rl import AgentGRPOTrainer, train_rl
 from agentic_vlm.training.rollouts import (
     LoopThread,
     RewardedEpisode,
     Roller,
-    flat_groups,
-    roll_lively,
 )
 from agentic_vlm.world.base_model import build_model
 from tests.unit.training.conftest import alone_logprobs, picture
