@@ -2,7 +2,7 @@ import io
 import random
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from agentic_vlm.curation.decontaminate import SuiteFilter
 from agentic_vlm.curation.duplicates import DuplicateFilter
@@ -119,6 +119,31 @@ def test_scenes_of_the_world_are_never_taken_for_each_other():
     for name in scenes:
         finder.add(name)
     assert all(finder.find(name) == [name] for name in scenes)
+
+
+def sheet(ground, numbers):
+    picture = Image.new("RGB", (448, 448), ground)
+    picture.paste("white", (28, 0, 420, 448))
+    pen = ImageDraw.Draw(picture)
+    for row, (colour, texts) in enumerate(zip(("brown", "green"), numbers, strict=True)):
+        top = 236 + 56 * row
+        picture.paste(colour, (64, top, 105, top + 33))
+        for left, text in zip((190, 294), texts, strict=True):
+            pen.text((left, top + 4), text, fill="black", font_size=22)
+    return picture
+
+
+def test_sheets_of_one_layout_with_other_numbers_are_different_and_their_crops_are_found():
+    first = sheet("lavender", (("6", "57"), ("3", "23")))
+    second = sheet("mistyrose", (("7", "3"), ("8", "3")))
+    crop = first.crop((10, 5, 10 + 426, 5 + 426))
+    seen = {"first": first, "second": second, "crop": crop}
+    looked = {name: view_picture(image) for name, image in seen.items()}
+    finder = PictureFinder(looked, kept_looks(looked), max_distance=4)
+    assert finder.is_same("first", "crop")
+    assert finder.is_same("crop", "first")
+    assert not finder.is_same("first", "second")
+    assert not finder.is_same("second", "first")
 
 
 def test_normalising_gives_a_type_and_rejects_what_nobody_can_check(make_sample):
