@@ -1,8 +1,9 @@
 """GRPO on TRL with our own episodes, scored from packed rows.
 
 Private methods of `GRPOTrainer` are overridden: `_generate` runs episodes, `_prepare_inputs` keeps
-groups together, and scores come from packed rows without padding. Sampler, grouping, advantages,
-loss, optimiser and checkpoints stay TRL's, which is pinned; a contract test compares the scores.
+groups together, `_get_train_sampler` fixes the order of prompts by epoch, and scores come from
+packed rows without padding. Grouping, advantages, loss, optimiser and checkpoints stay TRL's, which
+is pinned; a contract test compares the scores.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from agentic_vlm.backends.segments import takes_flash_attention, unwrap_adapters
 from agentic_vlm.params import TrainRlParams
 from agentic_vlm.training.buffer import check_buffer, check_masks, check_split, rollout_context
 from agentic_vlm.training.groups import leave_out_small_groups, roll_lively
+from agentic_vlm.training.order import EpochSampler
 from agentic_vlm.training.packing import PackedRow, Packer
 from agentic_vlm.training.policy_head import add_policy_head
 from agentic_vlm.training.rollouts import (
@@ -74,6 +76,17 @@ class AgentGRPOTrainer(GRPOTrainer):
 
     def _rewards(self, prompts: Any, completions: Any, **columns: Any) -> list[float | None]:
         return leave_out_small_groups(self.rollouts, min_group=self._rl.min_group)
+
+    def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
+        args = cast("GRPOConfig", self.args)
+        return EpochSampler(
+            seed=args.seed,
+            data_source=self.train_dataset if dataset is None else dataset,
+            mini_repeat_count=self.num_generations,
+            batch_size=int(args.generation_batch_size or 1) // self.num_generations,
+            repeat_count=self.num_iterations * self._num_passes,
+            shuffle=self.shuffle_dataset,
+        )
 
     def _generate(self, prompts: Any) -> tuple[Any, ...]:
         """Run one episode per prompt instead of one completion."""

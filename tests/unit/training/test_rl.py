@@ -433,6 +433,9 @@ def test_the_private_parts_of_trl_that_we_stand_on_are_as_they_were() -> None:
     step = inspect.getsource(GRPOTrainer._prepare_inputs)
     for name in ("_buffered_inputs", "steps_per_generation", "num_iterations", "self._step"):
         assert name in step
+    order = inspect.getsource(GRPOTrainer._get_train_sampler)
+    for name in ("mini_repeat_count", "batch_size", "repeat_count", "shuffle", "seed"):
+        assert f"{name}=" in order
     sft = inspect.getsource(SFTTrainer.compute_loss)
     assert "model(**inputs, fused_lm_head=True)" in sft
     for name in ("log_probs", "label_mask", "entropy", "is_top1"):
