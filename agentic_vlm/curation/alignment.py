@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import maximum_filter, minimum_filter
 
 from agentic_vlm.curation.pictures import THUMB_PX, WINDOWS, Look, PictureView, cut
 
@@ -42,28 +43,51 @@ def is_crop_of(look: Look, other: Look) -> bool:
     """Return whether a part of `look` is the centre of `other`, pixel by pixel."""
     seen, wanted = Image.fromarray(look), Image.fromarray(other)
     coarse = cut(wanted, WINDOWS[0], THUMB_PX).astype(np.float32)
-    changes = [_change(seen, window, coarse) for window in WINDOWS]
-    best = min(range(len(WINDOWS)), key=lambda at: float(changes[at].mean()))
-    # A crop changes the scale. Two pictures that agree best centre on centre are uncut, so they are
-    # the same only if the whole is; receipts of one layout with other digits meet here.
-    if best == 0 or _worst_block(changes[best]) > _MAX_COARSE_DIFFERENCE:
+    places = WINDOWS[1:]
+    changes = [_change(seen, place, coarse) for place in places]
+    best = min(range(len(places)), key=lambda at: float(changes[at].mean()))
+    if _worst_block(changes[best]) > _MAX_COARSE_DIFFERENCE:
         return False
     fine = cut(wanted, WINDOWS[0], _FINE_PX).astype(np.float32)
-    return _aligns(seen, WINDOWS[best], fine)
+    change = _align(seen, places[best], fine)
+    if _worst_block(change) > _MAX_DIFFERENCE:
+        return False
+    # A crop changes the scale. Receipts of one layout with other digits agree best centre on
+    # centre: they are uncut, and the same only if the whole is.
+    return bool(change.mean() < _align(seen, WINDOWS[0], fine).mean())
 
 
-def _aligns(seen: Image.Image, place: Place, wanted: NDArray[np.float32]) -> bool:
-    """Return whether the two agree at the best place near the given one."""
+def unexplained(look: Look, other: Look) -> float:
+    """Return how far the worst block is from what the other shows in or beside the same pixels.
+
+    Resampling and compression move edges by less than a pixel and are explained; a digit in the
+    place of another is not.
+    """
+    one, two = _grey(look), _grey(other)
+    return max(_worst_block(_beyond(one, two)), _worst_block(_beyond(two, one)))
+
+
+def _grey(look: Look) -> NDArray[np.float32]:
+    return np.asarray(Image.fromarray(look).convert("L"), np.float32)
+
+
+def _beyond(grey: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return by how much each pixel is outside the range of its neighbourhood in the other."""
+    low, high = minimum_filter(other, 3), maximum_filter(other, 3)
+    outside: NDArray[np.float32] = np.maximum(np.maximum(grey - high, low - grey), 0.0)
+    return outside
+
+
+def _align(seen: Image.Image, place: Place, wanted: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the differences at the best place near the given one."""
     change = _change(seen, place, wanted)
     for shift in _SHIFTS:
         for right, down in ((shift, 0.0), (-shift, 0.0), (0.0, shift), (0.0, -shift)) * 2:
-            if _worst_block(change) <= _MAX_DIFFERENCE:
-                return True
             near = _moved(place, right, down)
             found = _change(seen, near, wanted)
             if found.mean() < change.mean():
                 change, place = found, near
-    return _worst_block(change) <= _MAX_DIFFERENCE
+    return change
 
 
 def _moved(place: Place, right: float, down: float) -> Place:

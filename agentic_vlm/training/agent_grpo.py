@@ -83,7 +83,7 @@ class AgentGRPOTrainer(GRPOTrainer):
             seed=args.seed,
             data_source=self.train_dataset if dataset is None else dataset,
             mini_repeat_count=self.num_generations,
-            batch_size=int(args.generation_batch_size or 1) // self.num_generations,
+            batch_size=int(args.generation_batch_size or 1) // int(self.num_generations or 1),
             repeat_count=self.num_iterations * self._num_passes,
             shuffle=self.shuffle_dataset,
         )
