@@ -4,22 +4,43 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from flows.proc import run_child
+import tenacity
+
+from flows.proc import run_child, waits_until_ending
 
 _RESTORED = "is cached - skipping run"
 _NUM_LAST_LINES = 20
+_BUSY = "is busy, it is being blocked by"
+_PATIENCE_S = 30.0
+"""How long a stage waits for files that DVC holds: --wait-for-lock waits for the repository only,
+and a killed DVC holds its files until the system has forgotten its process."""
 
 
 class StageFailed(RuntimeError):
     """DVC ended a stage with another status than 0; raised, so that Prefect retries."""
 
 
+class StageBusy(StageFailed):
+    """Another DVC holds files of the stage; raised once patience has run out."""
+
+
 def run_dvc(*words: str, root: Path, on_line: Callable[[str], None]) -> list[str]:
-    """Run a DVC command and return its last lines.
+    """Run a DVC command and return its last lines; wait where another one holds its files.
 
     Raises:
         StageFailed: it ended with another status than 0; its last lines are in the message.
     """
+    attempts = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(StageBusy),
+        stop=tenacity.stop_after_delay(_PATIENCE_S),
+        wait=tenacity.wait_fixed(1.0),
+        sleep=waits_until_ending,
+        reraise=True,
+    )
+    return attempts(_run_once, words, root, on_line)
+
+
+def _run_once(words: tuple[str, ...], root: Path, on_line: Callable[[str], None]) -> list[str]:
     last: list[str] = []
 
     def keep(line: str) -> None:
@@ -32,8 +53,9 @@ def run_dvc(*words: str, root: Path, on_line: Callable[[str], None]) -> list[str
         [sys.executable, "-m", "dvc", "--wait-for-lock", *words], cwd=root, on_line=keep
     )
     if status:
-        message = f"dvc {' '.join(words)}: ended with status {status}\n"
-        raise StageFailed(message + "\n".join(last))
+        said = "\n".join(last)
+        fault = StageBusy if _BUSY in said else StageFailed
+        raise fault(f"dvc {' '.join(words)}: ended with status {status}\n{said}")
     return last
 
 
