@@ -34,10 +34,14 @@ def run_dvc(*words: str, root: Path, on_line: Callable[[str], None]) -> list[str
         retry=tenacity.retry_if_exception_type(StageBusy),
         stop=tenacity.stop_after_delay(_PATIENCE_S),
         wait=tenacity.wait_fixed(1.0),
-        sleep=waits_until_ending,
+        sleep=_pause,
         reraise=True,
     )
     return attempts(_run_once, words, root, on_line)
+
+
+def _pause(seconds: float) -> None:
+    waits_until_ending(seconds)
 
 
 def _run_once(words: tuple[str, ...], root: Path, on_line: Callable[[str], None]) -> list[str]:
