@@ -13,6 +13,7 @@ from flows.pipeline import pipeline
 from flows.proc import end_with_worker, ending_children
 from flows.repro import run_dvc
 from flows.settings import prepare_environment
+from flows.workspace import claim_records
 from flows.worktree import ask, close_worktree, open_worktree
 
 _WORKTREES = ".scratch/runs"
@@ -64,7 +65,8 @@ def experiment(
         # DVC leaves out a metrics file without cache that no commit holds yet.
         if (place / _SUMMARY).exists():
             words += ["--include-untracked", _SUMMARY]
-        run_dvc(*words, root=place, on_line=lambda line: logger.info("%s", line))
+        with claim_records(root, say=logger.info):
+            run_dvc(*words, root=place, on_line=lambda line: logger.info("%s", line))
     close_worktree(root, place)
     logger.info("recorded: dvc exp show; dvc exp apply %s brings it here", title)
     return title

@@ -19,6 +19,7 @@ from agentic_vlm.errors import ArtifactMissing, ParamsError
 from agentic_vlm.params import read_yaml
 from flows.params import apply_overlays, parse_override
 from flows.proc import run_child
+from flows.workspace import claim_records
 from flows.worktree import ExperimentFailed, ask, open_worktree
 
 _WORKTREE = ".scratch/findings/worktree"
@@ -151,7 +152,8 @@ class Bench:
         save = ["exp", "save", "--force", "--name", experiment.name, "--message", message]
         # DVC leaves out a metrics file without cache that no commit holds yet.
         save += ["--include-untracked", _SUMMARY]
-        self._dvc(save, experiment, lambda line: None)
+        with claim_records(self.root, say=on_line):
+            self._dvc(save, experiment, lambda line: None)
         revision = self.find(experiment)
         if revision is None:
             fix = "`dvc exp list` shows what is recorded; run again"

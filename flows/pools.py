@@ -97,7 +97,7 @@ def stage(
         name: address of the stage.
         upstream: stages whose outputs it reads.
         params: text of the sender's params.yaml.
-        lock: text of the sender's dvc.lock.
+        lock: text of the sender's dvc.lock; empty where it has none.
         revision: commit of the sender; another one here is told, not refused.
         force: run it, whatever is known about it.
 
@@ -116,7 +116,11 @@ def stage(
 
     with claim_workspace(root, say=logger.warning), ending_children():
         (root / "params.yaml").write_text(params, encoding="utf-8")
-        (root / "dvc.lock").write_text(lock, encoding="utf-8")
+        # DVC takes an empty lock for a broken one.
+        if lock:
+            (root / "dvc.lock").write_text(lock, encoding="utf-8")
+        else:
+            (root / "dvc.lock").unlink(missing_ok=True)
         if upstream:
             run_dvc("pull", "--force", *upstream, root=root, on_line=on_line)
         reproduce_stage(name, root, is_forced=force, should_pull=True, on_line=on_line)

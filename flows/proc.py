@@ -5,6 +5,7 @@ import ctypes
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from flows.settings import WORKER_VARIABLE
 
 _PR_SET_PDEATHSIG = 1
 _PATIENCE_S = 10.0
+# Isolated and without site packages: it needs none, and they cost more than the rest of its start.
+_TETHER = (sys.executable, "-I", "-S", str(Path(__file__).with_name("tether.py")), str(_PATIENCE_S))
 # Looked up before any fork: a child of a process with threads may not load a library.
 _LIBC = ctypes.CDLL(None)
 
@@ -47,10 +50,10 @@ def waits_until_ending(seconds: float) -> bool:
 def start_child(
     command: Sequence[str], *, cwd: Path, output: int | IO[str]
 ) -> subprocess.Popen[str]:
-    """Start a command in a session of its own.
+    """Start a command on a tether, which ends it and all that it started.
 
-    The kernel ends it when this thread or process dies; `kill_children` and `end_child` end it with
-    all that it started.
+    That happens when the command ends, when this thread or process dies, however it dies, and by
+    `kill_children` and `end_child`.
 
     Args:
         command: what to run.
@@ -63,7 +66,7 @@ def start_child(
     if _is_ending.is_set():
         raise FlowEnds(f"not started: {' '.join(command)}")
     child = subprocess.Popen(
-        command,
+        [*_TETHER, *command],
         cwd=cwd,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
         stdin=subprocess.DEVNULL,
@@ -80,7 +83,7 @@ def start_child(
 
 
 def end_child(child: subprocess.Popen[str]) -> None:
-    """End a child and what it started: TERM, ten seconds of patience, KILL."""
+    """End a child and what it started: TERM, ten seconds of patience, KILL by its tether."""
     try:
         _kill(child)
     finally:
@@ -90,6 +93,8 @@ def end_child(child: subprocess.Popen[str]) -> None:
 
 def run_child(command: Sequence[str], *, cwd: Path, on_line: Callable[[str], None]) -> int:
     """Run a command to its end, as `start_child` does, and return its exit status.
+
+    It is 128 + N where signal N ended the command.
 
     Args:
         command: what to run.
@@ -112,7 +117,7 @@ def run_child(command: Sequence[str], *, cwd: Path, on_line: Callable[[str], Non
 
 
 def kill_children() -> None:
-    """End every running child and what it started: TERM, ten seconds of patience, KILL."""
+    """End every running child and what it started, as `end_child` does."""
     _is_ending.set()
     with _lock:
         running = list(_children)
@@ -143,17 +148,16 @@ def end_with_worker() -> None:
 def _kill(child: subprocess.Popen[str]) -> None:
     _signal(child, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
-        child.wait(_PATIENCE_S)
-    # The group may outlive its leader: DVC dies at once and leaves the stage behind.
-    _signal(child, signal.SIGKILL)
-    child.wait()
+        # It ends what it holds before it ends itself.
+        child.wait(2 * _PATIENCE_S)
+    if child.poll() is None:
+        _signal(child, signal.SIGKILL)
+        child.wait()
 
 
 def _signal(child: subprocess.Popen[str], number: signal.Signals) -> None:
-    try:
-        os.killpg(child.pid, number)
-    except ProcessLookupError:
-        return
+    # Tells its tether alone; what that holds is in a session of its own.
+    child.send_signal(number)
 
 
 def _die_with_parent(parent: int) -> None:

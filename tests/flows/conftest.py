@@ -1,5 +1,6 @@
 """A DVC project with a stage that can be held in the middle, and a view of the process table."""
 
+import ctypes
 import os
 import signal
 import socket
@@ -17,6 +18,7 @@ from dvc.repo import Repo
 ROOT = Path(__file__).parents[2]
 _MARK = "AGENTIC_TEST_MARK"
 _PATIENCE_S = 600.0
+_PR_SET_CHILD_SUBREAPER = 36
 
 # The real runner of stages with its real scratch folder. Each of its three steps is kept; while
 # the file `hold` exists, the second one waits for ever, as a training that takes hours.
@@ -209,7 +211,19 @@ def write_steps(root: Path) -> None:
 
 
 @pytest.fixture
-def steps_project(project: Path) -> Iterator[Project]:
+def _no_init() -> Iterator[None]:
+    """Take in orphans and collect none of them, as the first process of most containers does.
+
+    DVC takes the dead for living ones as long as they stand in the table of processes.
+    """
+    libc = ctypes.CDLL(None)
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    yield
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 0)
+
+
+@pytest.fixture
+def steps_project(project: Path, _no_init: None) -> Iterator[Project]:
     """Give a project whose stage `curate` takes three steps and can be held in the second."""
     made = Project(project, make_environment(project))
     write_steps(project)
@@ -263,7 +277,7 @@ def answers(address: str) -> bool:
 
 
 @pytest.fixture
-def committed_project(project: Path, server: str) -> Iterator[Project]:
+def committed_project(project: Path, server: str, _no_init: None) -> Iterator[Project]:
     """Give the project with three steps as a git repository with one commit; it has a server."""
     made = Project(project, {**make_environment(project), "PREFECT_API_URL": server})
     write_steps(project)
