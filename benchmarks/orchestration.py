@@ -21,6 +21,7 @@ import requests
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = sys.executable
+sys.path.insert(0, str(ROOT))  # `flows` is no installed package
 DVC = [PYTHON, "-m", "dvc"]
 FLOW = [PYTHON, "-m", "flows.reproduce", "--jobs", "2", "--root", "."]
 

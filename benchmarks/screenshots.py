@@ -12,6 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import requests
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # Virtual time that a page gets to load and draw.
 BUDGET_MS = 20_000
@@ -34,15 +36,22 @@ def main() -> int:
     return 0
 
 
+def find_base(address: str) -> str:
+    """Return the path of the user interface that the server shows by default; it ships two."""
+    settings = requests.get(f"{address}/ui-settings", timeout=60).json()
+    return str(settings[f"{settings['default_ui']}_base_url"]).rstrip("/")
+
+
 def find_pages(address: str) -> dict[str, str]:
     """Return the paths of what there is to see, by name of the picture."""
+    base = find_base(address)
     os.environ["PREFECT_API_URL"] = f"{address}/api"
     # Reads the environment above.
     from prefect import get_client
     from prefect.client.schemas.filters import FlowFilter, FlowFilterName
-    from prefect.client.schemas.sorting import FlowRunSort
+    from prefect.client.schemas.sorting import ArtifactCollectionSort, FlowRunSort
 
-    pages = {"deployments": "/deployments"}
+    pages = {"runs": f"{base}/runs", "deployments": f"{base}/deployments"}
     with get_client(sync_client=True) as client:
         runs = client.read_flow_runs(
             flow_filter=FlowFilter(name=FlowFilterName(any_=["pipeline"])),
@@ -50,14 +59,10 @@ def find_pages(address: str) -> dict[str, str]:
             limit=1,
         )
         for run in runs:
-            pages["run"] = f"/runs/flow-run/{run.id}"
-            pages["run-artifacts"] = f"/runs/flow-run/{run.id}?tab=Artifacts"
-        newest: dict[str, str] = {}
-        for artifact in client.read_artifacts():
-            if artifact.key is not None:
-                newest[artifact.key] = str(artifact.id)
-        for key, number in sorted(newest.items()):
-            pages[f"artifact-{key}"] = f"/artifacts/artifact/{number}"
+            pages["run"] = f"{base}/runs/flow-run/{run.id}"
+            pages["run-artifacts"] = f"{base}/runs/flow-run/{run.id}?tab=Artifacts"
+        for one in client.read_latest_artifacts(sort=ArtifactCollectionSort.KEY_ASC):
+            pages[f"artifact-{one.key}"] = f"{base}/artifacts/artifact/{one.latest_id}"
     return pages
 
 

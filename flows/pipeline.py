@@ -6,7 +6,6 @@ asks first whether anything changed; only then does it pay for a process. It end
 """
 
 import contextlib
-import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -35,8 +34,6 @@ _probe = threading.Lock()
 # A slot of a killed flow comes back after this time; Prefect's own default is 300 s.
 _LEASE_S = 60
 _RETRY_DELAY_S = 10
-# Bars of libraries draw themselves anew many times a second; the server would keep every one.
-_BAR = re.compile(r"\d+%\||^\s*$")
 _RUNNER: Any = ThreadPoolTaskRunner(max_workers=4)
 
 
@@ -48,8 +45,17 @@ def run_stage(
     is_forced: bool = False,
     services: Services,
     pools: frozenset[str] = frozenset(),
+    pages: frozenset[str] = frozenset(),
 ) -> State[Any]:
     """Bring one stage up to date and say how.
+
+    Args:
+        node: the stage.
+        root: root of the project.
+        is_forced: run it, up to date or not.
+        services: servers that must answer before it runs.
+        pools: work pools that the server has.
+        pages: keys of the artifacts that the server has; what `dvc repro` has run is shown once.
 
     Raises:
         StageFailed: the stage failed; its last lines are in the message.
@@ -58,20 +64,16 @@ def run_stage(
         with _probe:
             is_cached = is_up_to_date(root, node.name)
         if is_cached:
+            if not show.is_shown(node, pages):
+                show.show_stage(node, root)
             return Completed(name="Cached", message="up to date")
-    logger = get_run_logger()
     slots = (
         concurrency(list(node.slots), occupy=1, lease_duration=_LEASE_S)
         if node.slots
         else contextlib.nullcontext()
     )
-    with slots, show.progress_of(node) as show_progress:
-        services.ensure(say=logger.info)
-
-        def on_line(line: str) -> None:
-            if not show_progress(line) and not _BAR.search(line):
-                logger.info("%s", line)
-
+    with slots, show.showing_lines(node.name, node.desc) as on_line:
+        services.ensure(say=get_run_logger().info)
         if node.pool in pools:
             run_elsewhere(node, root, is_forced=is_forced, on_line=on_line)
         is_restored = reproduce_stage(
@@ -131,7 +133,7 @@ def with_jobs(num_jobs: int) -> Any:
 def _run_nodes(
     nodes: list[Node], root: Path, *, is_forced: bool, services: Services
 ) -> State[Any] | dict[str, str]:
-    pools = find_pools(nodes)
+    pools, pages = find_pools(nodes), show.find_pages()
     futures: dict[str, PrefectFuture[Any]] = {}
     for node in nodes:
         stage = run_stage.with_options(
@@ -146,6 +148,7 @@ def _run_nodes(
             is_forced=is_forced,
             services=services,
             pools=pools,
+            pages=pages,
             return_state=False,
             wait_for=[futures[name] for name in node.upstream],
         )

@@ -17,6 +17,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
 from prefect.states import Cancelling
 
+from flows import show
 from flows.dag import Node
 from flows.proc import FlowEnds, end_with_worker, ending_children, waits_until_ending
 from flows.repro import StageFailed, reproduce_stage, run_dvc
@@ -110,11 +111,11 @@ def stage(
     logger = get_run_logger()
     if revision != revision_of(root):
         logger.warning("this checkout is at %s, the sender at %s", revision_of(root), revision)
-
-    def on_line(line: str) -> None:
-        logger.info("%s", line)
-
-    with claim_workspace(root, say=logger.warning), ending_children():
+    with (
+        claim_workspace(root, say=logger.warning),
+        ending_children(),
+        show.showing_lines(name, "in a checkout of its pool") as on_line,
+    ):
         (root / "params.yaml").write_text(params, encoding="utf-8")
         # DVC takes an empty lock for a broken one.
         if lock:

@@ -6,12 +6,12 @@ Everything is an artifact with its pictures inside, as data URLs: the page needs
 import contextlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
-from prefect import get_run_logger
+from prefect import get_client, get_run_logger
 from prefect.artifacts import (
     create_image_artifact,
     create_markdown_artifact,
@@ -19,6 +19,7 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.client.schemas.sorting import ArtifactCollectionSort
 
 from agentic_vlm.analysis.table import score_table
 from flows import pictures, samples
@@ -26,34 +27,41 @@ from flows.dag import Node
 
 _PROGRESS = re.compile(r"PROGRESS ([01]\.\d+)\s*$")
 _PERCENT = 100.0
+# Bars of libraries draw themselves anew many times a second; the server would keep every one.
+_BAR = re.compile(r"\d+%\||^\s*$")
 _MAX_ROWS = 60
+# The most that a server gives at once; a run of all stages makes some forty.
+_MAX_ARTIFACTS = 200
 
 
 @contextlib.contextmanager
-def progress_of(node: Node) -> Iterator[Callable[[str], bool]]:
-    """Give a function that takes a line of a stage and tells whether it was about progress.
+def showing_lines(name: str, desc: str) -> Iterator[Callable[[str], None]]:
+    """Give a function that takes each line of a stage and shows it in the user interface.
 
-    The artifact is made with the first such line, so that short stages have none.
+    Lines about progress become one artifact, made with the first of them, so that short stages have
+    none. All others go to the log of the run.
+
+    Args:
+        name: address of the stage.
+        desc: what it does.
     """
     artifact: UUID | None = None
+    logger = get_run_logger()
 
-    def take(line: str) -> bool:
+    def take(line: str) -> None:
         nonlocal artifact
         match = _PROGRESS.fullmatch(line)
         if match is None:
-            return False
+            if not _BAR.search(line):
+                logger.info("%s", line)
+            return
         percent = _PERCENT * float(match[1])
         if artifact is None:
+            key = f"progress-{key_of(name)}"
             # Typed for both flavours of a function that may be awaited.
-            artifact = cast(
-                UUID,
-                create_progress_artifact(
-                    percent, key=f"progress-{key_of(node.name)}", description=node.desc
-                ),
-            )
+            artifact = cast(UUID, create_progress_artifact(percent, key=key, description=desc))
         else:
             update_progress_artifact(artifact, percent)
-        return True
 
     yield take
 
@@ -76,25 +84,72 @@ def show_stage(node: Node, root: Path) -> None:
         create_markdown_artifact(text, key=f"samples-{key}", description=f"Samples: {node.desc}")
 
 
+def find_pages() -> frozenset[str]:
+    """Return the keys of the artifacts that the server has."""
+    with get_client(sync_client=True) as client:
+        found = client.read_latest_artifacts(
+            limit=_MAX_ARTIFACTS, sort=ArtifactCollectionSort.KEY_ASC
+        )
+    return frozenset(page.key for page in found)
+
+
+def is_shown(node: Node, pages: Collection[str]) -> bool:
+    """Tell whether the server has the pages of a stage, from this run or an earlier one."""
+    return f"metrics-{key_of(node.name)}" in pages
+
+
 def show_summary(nodes: Sequence[Node], endings: Mapping[str, str], root: Path) -> None:
     """Make the artifact of the whole run: what became of each stage, scores, where to look."""
+    text = render_summary(nodes, endings, root, pages=find_pages())
+    create_markdown_artifact(text, key="summary", description="What this run did")
+
+
+def render_summary(
+    nodes: Sequence[Node], endings: Mapping[str, str], root: Path, *, pages: Collection[str]
+) -> str:
+    """Return the page about a whole run.
+
+    Args:
+        nodes: the stages of the run.
+        endings: the name of the final state per stage.
+        root: root of the project.
+        pages: keys of the artifacts that the server has, from this run or an earlier one.
+    """
     timings = _read_json(root / "metrics" / "timings.json") or {}
-    lines = ["| stage | state | seconds of its last run | what it does |", "|---|---|---|---|"]
+    lines = [
+        "| stage | state | seconds of its last run | look at | what it does |",
+        "|---|---|---|---|---|",
+    ]
     for node in nodes:
         seconds = timings.get(node.name.replace("@", "-"), {}).get("wall_s", "")
-        lines.append(f"| {node.name} | {endings[node.name]} | {seconds} | {node.desc} |")
+        links = " ".join(_links(node, pages))
+        lines.append(f"| {node.name} | {endings[node.name]} | {seconds} | {links} | {node.desc} |")
     summary = _read_json(root / "metrics" / "summary.json")
     if summary:
         lines += ["", "```", score_table(summary, None).strip("\n"), "```"]
+    lines.append("")
+    # A page that came by http may not link to files; their places can be copied.
     for place, what in (
         ("data/reports/report.md", "tables and figures"),
         ("data/reports/examples.html", "trajectories, turn by turn"),
         ("logs", "the whole log of each stage"),
     ):
         if (root / place).exists():
-            lines.append(f"\n- [{place}]({(root / place).as_uri()}): {what}")
-    lines.append("- in SQL: `python -m agentic_vlm.store.query`")
-    create_markdown_artifact("\n".join(lines), key="summary", description="What this run did")
+            lines.append(f"- `{root / place}`: {what}")
+    lines.append("- `python -m agentic_vlm.view`: every trajectory with its pictures, in a browser")
+    lines.append("- `python -m agentic_vlm.store.query`: all of it in SQL")
+    return "\n".join(lines)
+
+
+def _links(node: Node, pages: Collection[str]) -> Iterator[str]:
+    """Yield a link to each artifact of a stage, relative to the page of an artifact."""
+    key = key_of(node.name)
+    for kind in ("metrics", "samples"):
+        if f"{kind}-{key}" in pages:
+            yield f"[{kind}](../key/{kind}-{key})"
+    for one in sorted(pages):
+        if one.startswith(f"figure-{key}-"):
+            yield f"[{one.removeprefix(f'figure-{key}-')}](../key/{one})"
 
 
 def key_of(name: str) -> str:

@@ -1,6 +1,7 @@
 """The flow and `dvc repro` tell one story, whichever comes first."""
 
 import pytest
+import requests
 
 PIPELINE = """
 stages:
@@ -14,20 +15,30 @@ stages:
     deps: [first-a.txt, first-b.txt]
     outs: [middle.txt]
   broken:
-    cmd: echo gone wrong && exit 3
+    cmd: echo PROGRESS 0.50 && echo gone wrong && exit 3
     deps: [first-a.txt]
     outs: [broken.txt]
+  scored:
+    cmd: echo '{"accuracy":1}' > scored.json
+    metrics: [scored.json]
 """
 UP_TO_DATE = "Data and pipelines are up to date."
 
 
-@pytest.mark.slow
+def pages_of(project):
+    """Return what the server shows, by the keys of its artifacts."""
+    address = project.environment["PREFECT_API_URL"]
+    shown = requests.post(f"{address}/artifacts/latest/filter", json={}, timeout=600).json()
+    return {page["key"]: page["data"] for page in shown}
+
+
+@pytest.mark.live
 def test_without_a_server_the_flow_runs_what_changed_and_dvc_has_nothing_left_to_do(steps_project):
     assert steps_project.flow() == ["Completed", "Completed"]
     assert UP_TO_DATE in steps_project.dvc("repro")
 
 
-@pytest.mark.slow
+@pytest.mark.live
 def test_what_dvc_has_run_is_cached_and_what_it_ran_before_is_restored(served_project):
     served_project.dvc("repro")
     assert served_project.flow() == ["Cached", "Cached"]
@@ -38,9 +49,10 @@ def test_what_dvc_has_run_is_cached_and_what_it_ran_before_is_restored(served_pr
     assert UP_TO_DATE in served_project.dvc("repro")
 
 
-@pytest.mark.slow
-def test_a_failure_stops_only_what_needs_it(served_project):
+@pytest.mark.live
+def test_a_failure_stops_only_what_needs_it_and_the_interface_shows_how_far_it_came(served_project):
     (served_project.root / "dvc.yaml").write_text(PIPELINE)
+    served_project.dvc("repro", "scored")
     number = len(served_project.started)
     flow = served_project.start("-m", "flows.reproduce", "--root", str(served_project.root))
     assert flow.wait() == 1
@@ -48,9 +60,15 @@ def test_a_failure_stops_only_what_needs_it(served_project):
     assert "not completed: broken\n" in said
     assert "gone wrong" in said
     assert (served_project.root / "middle.txt").read_text() == "a\nb\n"
+    pages = pages_of(served_project)
+    assert pages["progress-broken"] == 50.0
+    assert "| broken | Failed |" in pages["summary"]
+    assert "| middle | Completed |" in pages["summary"]
+    assert "| scored | Cached |  | [metrics](../key/metrics-scored) |" in pages["summary"]
+    assert "accuracy" in pages["metrics-scored"]
 
 
-@pytest.mark.slow
+@pytest.mark.live
 def test_a_second_flow_waits_for_the_first_and_says_so(served_project):
     served_project.hold()
     words = ("-m", "flows.reproduce", "--root", str(served_project.root))

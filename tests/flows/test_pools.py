@@ -32,7 +32,7 @@ def workers(committed_project, tmp_path_factory) -> Iterator[dict]:
         checkout.end_all()
 
 
-@pytest.mark.slow
+@pytest.mark.live
 def test_a_pool_runs_its_stages_and_they_end_with_its_worker(committed_project, workers):
     owner, far = committed_project, workers["curate"]
     assert owner.flow() == ["Completed", "Completed"]

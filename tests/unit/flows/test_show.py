@@ -9,9 +9,10 @@ from PIL import Image
 
 from agentic_vlm.schema import CuratedSample, RawSample, Trajectory, Verdict
 from agentic_vlm.store import ImageWriter, write_records
+from flows.dag import Node
 from flows.pictures import draw_curves, figures_of
 from flows.samples import render_samples
-from flows.show import key_of
+from flows.show import key_of, render_summary
 
 
 def test_curves_become_a_picture_and_gaps_are_left_out(tmp_path):
@@ -70,3 +71,20 @@ def test_trajectories_show_every_turn_and_nothing_in_them_can_leave_its_block(sa
 
 def test_stages_without_samples_show_none(sampled):
     assert render_samples(["data/pools", "models/sft", "plots/none.csv"], sampled) == ""
+
+
+def test_the_summary_links_to_the_pages_of_each_stage_and_names_files_without_linking(tmp_path):
+    (tmp_path / "data" / "reports").mkdir(parents=True)
+    (tmp_path / "data" / "reports" / "report.md").write_text("# Report")
+    nodes = [
+        Node(name, (), (), f"does {name}", (), 0, "", ()) for name in ("curate", "evaluate@base")
+    ]
+    pages = {"metrics-curate", "samples-evaluate-base", "figure-curate-loss-csv", "metrics-other"}
+    endings = {"curate": "Completed", "evaluate@base": "Cached"}
+    text = render_summary(nodes, endings, tmp_path, pages=pages)
+    links = "[metrics](../key/metrics-curate) [loss-csv](../key/figure-curate-loss-csv)"
+    assert f"| curate | Completed |  | {links} | does curate |" in text
+    links = "[samples](../key/samples-evaluate-base)"
+    assert f"| evaluate@base | Cached |  | {links} | does evaluate@base |" in text
+    assert f"- `{tmp_path}/data/reports/report.md`: tables and figures" in text
+    assert "examples.html" not in text
