@@ -240,6 +240,32 @@ def test_a_forged_answer_ends_the_kernel_only(code: str) -> None:
     assert after.value == "2"
 
 
+FORGE = (
+    "import os, json\ndef forge(number, value):\n"
+    "    m = json.dumps({'id': number, 'status': 'ok', 'stdout': '', 'stderr': '', 'value': value,"
+    "'error_class': '', 'sizes': [[200, 150]], 'num_dropped_chars': 0, 'num_dropped_images': 0,"
+    "'cpu_s': 0}).encode()\n    os.write(3, len(m).to_bytes(4, 'big') + m + bytes(90000))\n"
+)
+
+
+@pytest.mark.parametrize("pause", ["", "import time; time.sleep(0.2); "])
+def test_a_session_that_forges_a_good_answer_stays_in_step(pause: str) -> None:
+    _, forged, after, last = run_cells(
+        FORGE, f"forge(2, 'forged'); {pause}'true'", "1 + 1", "2 + 2", params=PATIENT
+    )
+    assert (forged.status, forged.value) == (CellStatus.OK, "forged")
+    assert [image.size for image in forged.images] == [(200, 150)]
+    assert (after.status, after.value, after.images) == (CellStatus.OK, "2", ())
+    assert (last.status, last.value) == (CellStatus.OK, "4")
+
+
+def test_a_session_that_floods_the_host_with_late_answers_is_ended() -> None:
+    _, flood, after = run_cells(FORGE, "while True: forge(1, '')", "1 + 1", params=PATIENT)
+    assert flood.status is CellStatus.CRASHED
+    assert "too many answers to earlier requests" in flood.stderr
+    assert after.value == "2"
+
+
 def test_a_dead_fork_server_is_unavailable_and_the_next_open_recovers() -> None:
     async def scene(sandbox: ProcessSandbox) -> str:
         session = await sandbox.open([], seed=0)
