@@ -146,7 +146,7 @@ def parse_result(
         error_class=_text(header["error_class"], 200),
         num_dropped_chars=_count(header["num_dropped_chars"]),
         num_dropped_images=_count(header["num_dropped_images"]),
-        cpu_s=_seconds(header["cpu_s"]),
+        cpu_s=parse_seconds(header["cpu_s"]),
     )
     return result, parse_sizes(header["sizes"], limits)
 
@@ -174,7 +174,12 @@ def _count(claimed: object) -> int:
     return claimed
 
 
-def _seconds(claimed: object) -> float:
+def parse_seconds(claimed: object) -> float:
+    """Return a duration.
+
+    Raises:
+        BadFrameError: it is none.
+    """
     if not isinstance(claimed, int | float) or not 0.0 <= claimed < _MAX_SECONDS:
         raise BadFrameError(f"no time: {claimed!r}")
     return float(claimed)

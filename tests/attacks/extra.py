@@ -53,6 +53,27 @@ async def seeds(sandbox: ProcessSandbox) -> list[str]:
     return [] if values[0] == values[1] != values[2] else [f"{values}"]
 
 
+async def threads_of_others(sandbox: ProcessSandbox) -> list[str]:
+    """Sessions of two hosts on one machine do not take each other's threads."""
+    code = (
+        "import threading\nevent, n = threading.Event(), 0\ntry:\n  while n < 20:\n"
+        "    threading.Thread(target=event.wait, daemon=True).start(); n += 1\n"
+        "except RuntimeError: pass\nn"
+    )
+    values = []
+    ours = ProcessSandbox(sandbox._params)
+    theirs = ProcessSandbox(sandbox._params)
+    try:
+        # The first session of each: their ids are equal.
+        for one in (ours, theirs):
+            session = await one.open([], seed=0)
+            values.append((await session.run_cell(code)).value)
+    finally:
+        await ours.close()
+        await theirs.close()
+    return [] if values == ["20", "20"] else [f"threads that could be started: {values}"]
+
+
 async def stopped_threads(sandbox: ProcessSandbox) -> list[str]:
     """A thread that computes between cells gets no time."""
     session = await sandbox.open([], seed=0)
@@ -130,4 +151,11 @@ def is_alive(pid: int) -> bool:
     return state != "Z"
 
 
-TESTS = (forty_busy_sessions, input_untouched, seeds, stopped_threads, host_killed)
+TESTS = (
+    forty_busy_sessions,
+    input_untouched,
+    seeds,
+    threads_of_others,
+    stopped_threads,
+    host_killed,
+)

@@ -220,6 +220,22 @@ def test_state_pictures_output_and_errors_come_through(make_server, make) -> Non
 
 
 @pytest.mark.parametrize(("make_server", "make"), ENGINES)
+def test_a_reply_that_comes_in_many_pieces_is_read_whole(make_server, make) -> None:
+    code = (
+        "import numpy; from PIL import Image\n"
+        "noise = numpy.random.default_rng(0).integers(0, 256, (900, 900, 3), dtype='uint8')\n"
+        "Image.fromarray(noise)"
+    )
+
+    async def scene(sandbox: Sandbox, _server: object) -> CellResult:
+        session = await sandbox.open([], seed=0)
+        return await session.run_cell(code)
+
+    (image,) = play(make_server, make, scene).images
+    assert image.size == (900, 900)
+
+
+@pytest.mark.parametrize(("make_server", "make"), ENGINES)
 def test_a_sleeping_cell_is_a_timeout(make_server, make) -> None:
     async def scene(sandbox: Sandbox, _server: object) -> CellResult:
         session = await sandbox.open([], seed=3)
