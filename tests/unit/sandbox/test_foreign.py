@@ -40,10 +40,16 @@ DECODER = SharedDecoder(LOCAL)
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _closed_place() -> Iterator[None]:
+def _warm_place() -> Iterator[None]:
+    # The servers here answer out of it, and their clients' patience does not cover its start.
+    RUNNER.run(_open_and_close())
     yield
     RUNNER.run(LOCAL.close())
     RUNNER.close()
+
+
+async def _open_and_close() -> None:
+    await (await LOCAL.open([], seed=0)).close()
 
 
 def png(image: Image.Image) -> str:
