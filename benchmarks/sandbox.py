@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from process_tree import private_mib
 
 from agentic_vlm.params.parts import SandboxParams
 from agentic_vlm.sandbox.process import ProcessSandbox
@@ -163,7 +164,7 @@ async def measure_memory(num: int) -> Figures:
     wall_s = time.perf_counter() - begin_s
     for session in sessions:
         await session.run_cell("x = 1")
-    private = [_private_mib(session.pid) for session in sessions]
+    private = [private_mib(session.pid) for session in sessions]
     echo = await repeat(200, lambda: sessions[num // 2].run_cell("x = 1"))
     await sandbox.close()
     return {
@@ -172,11 +173,6 @@ async def measure_memory(num: int) -> Figures:
         "private MiB each": statistics.median(private),
         "exec p50 beside them": echo["p50"],
     }
-
-
-def _private_mib(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024
 
 
 async def measure_jupyter(scale: float) -> dict[str, Figures] | str:

@@ -2,8 +2,9 @@
 
     python benchmarks/soak.py --sessions 500 --seconds 300
 
-Capacity is measured first, with the same mix of cells; then cells are offered at half of it. The
-last line is JSON; the exit status is 1 where something leaked or a bar was missed.
+Capacity is measured first, with the same mix of cells; then cells are offered at half of it. At
+the end a second host with as many sessions, some of them busy, is ended by SIGKILL. The last line
+is JSON; the exit status is 1 where something leaked or a bar was missed.
 """
 
 import argparse
@@ -12,16 +13,22 @@ import gc
 import json
 import os
 import random
+import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
+
+from process_tree import children, descendants, is_alive, num_descriptors, private_mib, rss_mib
 
 from agentic_vlm.params.parts import SandboxParams
 from agentic_vlm.sandbox import CellResult, CellStatus
 from agentic_vlm.sandbox.process import ProcessSandbox, ProcessSession
 
 MAX_P99_S = 2.0
+MAX_LEFT_S = 1.0
+# Between the two looks good sessions come to hold at most the libraries and the values of their
+# cells, hostile ones what their limit allows; growth beyond this share is a leak.
+MAX_GROWTH = 0.25
 GOOD = (
     "x = sum(range(10_000)); x",
     "import numpy as np; float(np.linalg.norm(np.arange(1000.0)))",
@@ -43,6 +50,18 @@ HOSTILE = (
     "try:\n  while True: pass\nexcept BaseException:\n  while True: pass",
     "import socket; socket.create_connection(('127.0.0.1', 9), 1)",
     "print('A' * 10**7)",
+)
+PARAMS = SandboxParams(
+    cell_cpu_s=0.5,
+    cell_wall_s=2.0,
+    session_cpu_s=10_000.0,
+    # What a memory bomb leaves behind in its variables; 50 hostile sessions hold it at once.
+    memory_mb=64,
+    box_mb=16,
+    file_mb=16,
+    max_images_per_session=10**6,
+    max_running_cells=max(2, 2 * (os.cpu_count() or 1)),
+    num_spares=0,
 )
 
 
@@ -95,42 +114,22 @@ class Load:
                 self.faults.append(f"session {number} holds {result.value!r}")
 
 
+def _folders() -> list[str]:
+    return [name for name in os.listdir(tempfile.gettempdir()) if name.startswith("sandbox-")]
+
+
 def take_stock(sandbox: ProcessSandbox) -> dict[str, float]:
     """Count what could leak."""
     server = sandbox.server_pid or 0
-    boxes = [name for name in os.listdir(tempfile.gettempdir()) if name.startswith("sandbox-")]
+    tree = descendants(os.getpid())
     return {
-        "processes": len(_descendants(os.getpid())),
+        "processes": len(tree),
         "descriptors": len(os.listdir("/proc/self/fd")),
-        "host MiB": _rss_mib(os.getpid()),
-        "fork server descriptors": sum(
-            len(os.listdir(f"/proc/{pid}/fd")) for pid in _children(server) | {server} if pid
-        )
-        if server and os.getuid() == 0
-        else 0,
-        "folders": len(boxes),
+        "host MiB": rss_mib(os.getpid()),
+        "fork server descriptors": num_descriptors(children(server) | {server}) if server else 0,
+        "session MiB": sum(private_mib(pid) for pid in tree - {os.getpid()}),
+        "folders": len(_folders()),
     }
-
-
-def _children(pid: int) -> set[int]:
-    try:
-        return {int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
-    except OSError:
-        return set()
-
-
-def _descendants(pid: int) -> set[int]:
-    found, queue = {pid}, [pid]
-    while queue:
-        for child in _children(queue.pop()) - found:
-            found.add(child)
-            queue.append(child)
-    return found
-
-
-def _rss_mib(pid: int) -> float:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
 
 async def measure_capacity(load: Load, seconds: float, num_at_once: int) -> float:
@@ -166,19 +165,69 @@ def quantile(values: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
+async def hold(num_sessions: int) -> None:
+    """Open sessions, let one in ten compute, say so, and wait to be killed."""
+    sandbox = ProcessSandbox(PARAMS)
+    sessions = [await sandbox.open([], seed=n) for n in range(num_sessions)]
+    busy = [asyncio.create_task(one.run_cell("while True: pass")) for one in sessions[::10]]
+    print("open", flush=True)
+    await asyncio.gather(*busy)
+    await asyncio.Event().wait()
+
+
+def kill_host(num_sessions: int) -> dict[str, float]:
+    """Kill a host that holds sessions, and return when the last of its processes was gone."""
+    before = set(_folders())
+    host = subprocess.Popen(
+        [sys.executable, __file__, "--hold", "--sessions", str(num_sessions)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+    )
+    assert host.stdout is not None
+    host.stdout.readline()
+    tree = descendants(host.pid) - {host.pid}
+    begin_s = time.monotonic()
+    host.kill()
+    left = tree
+    while left and time.monotonic() < begin_s + 60.0:
+        time.sleep(0.01)
+        left = {pid for pid in left if is_alive(pid)}
+    gone_s = time.monotonic() - begin_s
+    host.wait()
+    host.stdout.close()
+    return {
+        "processes": len(tree),
+        "gone_s": gone_s,
+        "left": len(left),
+        "folders left": len(set(_folders()) - before),
+    }
+
+
+def find_leaks(
+    before: dict[str, float], after: dict[str, float], left: dict[str, float]
+) -> dict[str, list[float]]:
+    """Return what grew while cells ran, and what is left after the end."""
+    slacks = {
+        "processes": 0.0,
+        "descriptors": 8.0,
+        "fork server descriptors": 8.0,
+        "folders": 0.0,
+        "host MiB": 64.0,
+        "session MiB": MAX_GROWTH * before["session MiB"],
+    }
+    leaks = {
+        name: [before[name], after[name]]
+        for name, slack in slacks.items()
+        if after[name] > before[name] + slack
+    }
+    if left["processes"] > 1:
+        leaks["processes after close"] = [1, left["processes"]]
+    return leaks
+
+
 async def soak(arguments: argparse.Namespace) -> int:
     """Run, print a record, and return the exit status."""
-    params = SandboxParams(
-        cell_cpu_s=0.5,
-        cell_wall_s=2.0,
-        session_cpu_s=10_000.0,
-        memory_mb=256,
-        box_mb=16,
-        file_mb=16,
-        max_images_per_session=10**6,
-        max_running_cells=max(2, 2 * (os.cpu_count() or 1)),
-        num_spares=0,
-    )
+    params = PARAMS
     sandbox = ProcessSandbox(params)
     await (await sandbox.open([], seed=0)).close()
     begin_s = time.monotonic()
@@ -195,13 +244,8 @@ async def soak(arguments: argparse.Namespace) -> int:
     await load.check_state()
     await sandbox.close()
     left = take_stock(sandbox)
-    leaks = {
-        name: [before[name], after[name]]
-        for name, slack in (("processes", 0), ("descriptors", 8), ("folders", 0), ("host MiB", 64))
-        if after[name] > before[name] + slack
-    }
-    if left["processes"] > 1:
-        leaks["processes after close"] = [1, left["processes"]]
+    leaks = find_leaks(before, after, left)
+    killed = kill_host(arguments.sessions)
     record = {
         "sessions": arguments.sessions,
         "seconds": arguments.seconds,
@@ -217,9 +261,11 @@ async def soak(arguments: argparse.Namespace) -> int:
         "leaks": leaks,
         "faults": load.faults[:10],
         "num_faults": len(load.faults),
+        "killed_host": killed,
     }
     print(json.dumps(record))
-    return int(bool(leaks or load.faults or record["good_p99_s"] > MAX_P99_S))
+    is_left = killed["gone_s"] > MAX_LEFT_S or killed["folders left"]
+    return int(bool(leaks or load.faults or is_left or record["good_p99_s"] > MAX_P99_S))
 
 
 def main() -> int:
@@ -228,7 +274,12 @@ def main() -> int:
     parser.add_argument("--sessions", type=int, default=500)
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--hostile-share", type=float, default=0.1)
-    return asyncio.run(soak(parser.parse_args()))
+    parser.add_argument("--hold", action="store_true", help="only hold sessions until killed")
+    arguments = parser.parse_args()
+    if arguments.hold:
+        asyncio.run(hold(arguments.sessions))
+        return 0
+    return asyncio.run(soak(arguments))
 
 
 if __name__ == "__main__":

@@ -9,9 +9,12 @@ import gc
 import importlib
 import json
 import os
+import shutil
 import signal
 import socket
 import tempfile
+from collections.abc import Iterator
+from typing import NoReturn
 
 from agentic_vlm.sandbox import confine, jail, linux
 from agentic_vlm.sandbox.server import Boxes, Server
@@ -39,12 +42,18 @@ def main(control_fd: int, box_mb: int, max_files: int, lists: str) -> None:
         lists: JSON object of `modules`, to import beside numpy, Pillow and matplotlib, and of
             `shares`, folders of the host that sessions may read.
     """
-    wanted = json.loads(lists)
-    shares = tuple(wanted["shares"])
     control = socket.socket(fileno=control_fd)
-    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+    with own_folder() as base:
+        linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+        _serve(control, box_mb, max_files, json.loads(lists), base)
+
+
+def _serve(
+    control: socket.socket, box_mb: int, max_files: int, wanted: dict[str, list[str]], base: str
+) -> None:
+    shares = tuple(wanted["shares"])
     # The font cache stays in memory; a temporary folder keeps it out of the user's home.
-    with tempfile.TemporaryDirectory(prefix="sandbox-") as folder:
+    with tempfile.TemporaryDirectory(dir=base) as folder:
         os.environ["MPLCONFIGDIR"] = folder
         try:
             preload(wanted["modules"])
@@ -58,10 +67,10 @@ def main(control_fd: int, box_mb: int, max_files: int, lists: str) -> None:
     base_bytes = _address_space()
     has_jail = jail.is_possible(shares)
     # A file of the host, which no session may reach; it is there during the self-test only.
-    descriptor, canary = tempfile.mkstemp(prefix="sandbox-canary-")
+    descriptor, canary = tempfile.mkstemp(prefix="canary-", dir=base)
     os.close(descriptor)
     # Kept by descriptor: the jail covers the path for this process too.
-    folder_fd = os.open(os.path.dirname(canary), os.O_PATH)
+    folder_fd = os.open(base, os.O_PATH)
     reader, writer = os.pipe()
     if has_jail:
         jail.leave_host()
@@ -75,7 +84,7 @@ def main(control_fd: int, box_mb: int, max_files: int, lists: str) -> None:
             return
         os.close(folder_fd)
         jail.build_root(shares)
-    boxes = Boxes(is_private=has_jail, box_mb=box_mb, max_files=max_files)
+    boxes = Boxes("" if has_jail else base, box_mb=box_mb, max_files=max_files)
     isolation = confine.Isolation(has_jail=has_jail, shares=shares)
     server = Server(control, isolation, boxes, base_bytes=base_bytes)
     is_safe = server.start(canary)
@@ -85,6 +94,42 @@ def main(control_fd: int, box_mb: int, max_files: int, lists: str) -> None:
         os.unlink(canary)
     if is_safe:
         server.serve()
+
+
+@contextlib.contextmanager
+def own_folder() -> Iterator[str]:
+    """Give a folder that is removed when this process and all that it forked have ended.
+
+    A killed process cleans nothing up; a child that outlives it for that moment does.
+    """
+    folder = tempfile.mkdtemp(prefix="sandbox-")
+    # Sessions with a user id of their own pass through it to their boxes.
+    os.chmod(folder, 0o711)
+    reader, writer = os.pipe()
+    cleaner = os.fork()
+    if cleaner == 0:
+        _remove_at_end(folder, reader)
+    os.close(reader)
+    try:
+        yield folder
+    finally:
+        os.close(writer)
+        # Process 1 of a jail comes by here too; the cleaner is no child of it.
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(cleaner, 0)
+
+
+def _remove_at_end(folder: str, reader: int) -> NoReturn:
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        # Whatever else is open belongs to the fork server: others notice its end by that.
+        os.dup2(reader, 0)
+        os.closerange(1, 1 << 16)
+        os.read(0, 1)
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os._exit(0)
 
 
 def preload(modules: list[str]) -> None:

@@ -7,6 +7,7 @@ has the model's own lines only.
 import ast
 import builtins
 import linecache
+import re
 import sys
 import traceback
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from agentic_vlm.sandbox.output import Capture, cut_middle, without_addresses
 from agentic_vlm.sandbox.pictures import Gallery
 from agentic_vlm.sandbox.timer import CellTimeout, CpuTimer
 
+# `!ls`, `names = !ls`, and a cell that a notebook would hand to a shell as a whole.
+_SHELL_LINE = re.compile(r"\s*(?:[\w., ]+=\s*)?!")
+_SHELL_CELL = re.compile(r"\s*%%(?:!|(?:bash|sh|script|system|sx)\b)")
 _NOT_CODE = (SyntaxError, ValueError, OverflowError, MemoryError, RecursionError)
 
 
@@ -141,7 +145,10 @@ def _split(code: str, filename: str) -> _Parts:
         return _compile(code, filename, [])
     except _NOT_CODE as error:
         lines = code.split("\n")
-        special = {n: text.strip()[0] for n, text in enumerate(lines) if _is_special(text)}
+        if _SHELL_CELL.match(code):
+            raise _no_shell("this cell is one") from None
+        shell = [n for n, text in enumerate(lines) if _SHELL_LINE.match(text)]
+        special = [n for n, text in enumerate(lines) if n in shell or text.lstrip()[:1] == "%"]
         if not special:
             raise
         for number in special:
@@ -150,17 +157,15 @@ def _split(code: str, filename: str) -> _Parts:
             parts = _compile("\n".join(lines), filename, [_note(n) for n in special])
         except _NOT_CODE:
             raise error from None
-        shell = [number for number, mark in special.items() if mark == "!"]
         if shell:
-            raise ShellRefusedError(
-                f"line {shell[0] + 1}: shell commands ('!...') are not available here; "
-                "nothing of this cell was run"
-            ) from None
+            raise _no_shell(f"line {shell[0] + 1}") from None
         return parts
 
 
-def _is_special(line: str) -> bool:
-    return line.strip().startswith(("%", "!"))
+def _no_shell(where: str) -> ShellRefusedError:
+    return ShellRefusedError(
+        f"{where}: shell commands ('!...') are not available here; nothing of this cell was run"
+    )
 
 
 def _blank(line: str) -> str:

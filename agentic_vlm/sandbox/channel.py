@@ -18,6 +18,8 @@ _MARK_CHARS = 64
 _MAX_SECONDS = 1e6
 _READ_AHEAD_BYTES = 65_536
 _MAX_ESCAPED_CHAR = 12
+# Of one request. Each costs the host as much as an answer.
+_MAX_LATE_ANSWERS = 16
 _NOT_TEXT = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1f\x7f]"
 )
@@ -63,32 +65,55 @@ async def receive_exactly(
     return buffer
 
 
-async def receive_answer(channel: socket.socket, limits: Limits, *, number: int) -> CellResult:
-    """Read the answer to request `number`.
-
-    Raises:
-        BadFrameError: it is malformed or over a limit, or the session is gone.
-    """
-    max_chars = 2 * limits.max_output_chars + limits.max_value_chars
-    reader = _Reader(channel)
-    (num_bytes,) = LENGTH.unpack(await reader.take(LENGTH.size))
-    if num_bytes > 65_536 + _MAX_ESCAPED_CHAR * max_chars:
-        raise BadFrameError(f"header of {num_bytes} bytes")
-    try:
-        header = json.loads(await reader.take(num_bytes))
-        return await _read_result(reader, header, limits, number)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise BadFrameError(f"malformed answer: {error}") from error
-
-
-class _Reader:
-    """Reads ahead, so that most answers cost one call."""
+class Answers:
+    """What a session sends, cell by cell. It reads ahead, so that most answers cost one call."""
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
         self._ahead = b""
 
-    async def take(self, num_bytes: int) -> bytes | bytearray:
+    async def receive(self, limits: Limits, *, number: int) -> CellResult:
+        """Read the answer to request `number`.
+
+        A cell can write an answer of its own to the socket; the true one comes after it, and is
+        left out when the next answer is read. So the session stays in step, whatever arrives when.
+
+        Raises:
+            BadFrameError: it is malformed or over a limit, or the session is gone.
+        """
+        try:
+            for _ in range(_MAX_LATE_ANSWERS + 1):
+                header = await self._receive_header(limits)
+                claimed = _count(header["id"])
+                if claimed > number:
+                    raise BadFrameError("answer to another request")
+                result = await self._receive_result(header, limits)
+                if claimed == number:
+                    return result
+        except HungUpError:
+            raise
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise BadFrameError(f"malformed answer: {error}") from error
+        raise BadFrameError("too many answers to earlier requests")
+
+    async def _receive_header(self, limits: Limits) -> dict[str, object]:
+        max_chars = 2 * limits.max_output_chars + limits.max_value_chars
+        (num_bytes,) = LENGTH.unpack(await self._take(LENGTH.size))
+        if num_bytes > 65_536 + _MAX_ESCAPED_CHAR * max_chars:
+            raise BadFrameError(f"header of {num_bytes} bytes")
+        header: dict[str, object] = json.loads(await self._take(num_bytes))
+        return header
+
+    async def _receive_result(self, header: dict[str, object], limits: Limits) -> CellResult:
+        result, sizes = parse_result(header, limits)
+        if result.status is CellStatus.CRASHED:
+            raise BadFrameError("a kernel that answers has not crashed")
+        images = [
+            Image.frombytes("RGB", size, await self._take(3 * size[0] * size[1])) for size in sizes
+        ]
+        return dataclasses.replace(result, images=tuple(images))
+
+    async def _take(self, num_bytes: int) -> bytes | bytearray:
         if not self._ahead:
             try:
                 loop = asyncio.get_running_loop()
@@ -101,20 +126,6 @@ class _Reader:
         if len(taken) == num_bytes:
             return taken
         return await receive_exactly(self._channel, num_bytes, ahead=taken)
-
-
-async def _read_result(
-    reader: _Reader, header: dict[str, object], limits: Limits, number: int
-) -> CellResult:
-    if header["id"] != number:
-        raise BadFrameError("answer to another request")
-    result, sizes = parse_result(header, limits)
-    if result.status is CellStatus.CRASHED:
-        raise BadFrameError("a kernel that answers has not crashed")
-    images = [
-        Image.frombytes("RGB", size, await reader.take(3 * size[0] * size[1])) for size in sizes
-    ]
-    return dataclasses.replace(result, images=tuple(images))
 
 
 def parse_result(
@@ -135,7 +146,7 @@ def parse_result(
         error_class=_text(header["error_class"], 200),
         num_dropped_chars=_count(header["num_dropped_chars"]),
         num_dropped_images=_count(header["num_dropped_images"]),
-        cpu_s=_seconds(header["cpu_s"]),
+        cpu_s=parse_seconds(header["cpu_s"]),
     )
     return result, parse_sizes(header["sizes"], limits)
 
@@ -163,7 +174,12 @@ def _count(claimed: object) -> int:
     return claimed
 
 
-def _seconds(claimed: object) -> float:
+def parse_seconds(claimed: object) -> float:
+    """Return a duration.
+
+    Raises:
+        BadFrameError: it is none.
+    """
     if not isinstance(claimed, int | float) or not 0.0 <= claimed < _MAX_SECONDS:
         raise BadFrameError(f"no time: {claimed!r}")
     return float(claimed)

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from agentic_vlm.sandbox.arena import Arena, copy_memory
+from agentic_vlm.sandbox.channel import Answers
 
 _STOP_AFTER_S = 0.05
 _MAX_RAW_BYTES = 65_536
@@ -31,6 +32,7 @@ class Kernel:
         loop = asyncio.get_running_loop()
         self.number = number
         self.channel = channel
+        self.answers = Answers(channel)
         self.exit: asyncio.Future[int] = loop.create_future()
         """Exit code; negative: minus the signal. Fails with SandboxUnavailable with the server."""
         self.started: asyncio.Future[None] = loop.create_future()

@@ -1,5 +1,6 @@
 """What a session process gives up before it reads its first byte."""
 
+import contextlib
 import os
 import random
 import signal
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 from agentic_vlm.sandbox import jail, landlock, linux, seccomp
 
 # Ids that no account uses (systemd hands them out for a process's lifetime). One per session, so
-# that sessions can neither signal nor read one another, and threads are counted for each alone.
+# that sessions can neither signal nor read one another.
 _FIRST_UID, _NUM_UIDS = 61184, 4096
 
 
@@ -112,6 +113,10 @@ def _become(uid: int, *, is_root: bool, isolation: Isolation) -> bool:
         except OSError:
             # A container that maps a few ids only.
             return False
+        # Another fork server on this machine hands the same ids out; threads are counted for this
+        # session alone in a user namespace of its own, which a container may refuse.
+        with contextlib.suppress(OSError):
+            linux.unshare(linux.CLONE_NEWUSER)
         return True
     if isolation.has_jail and not is_root:
         # Without a map no id can be taken on, and threads are counted for this session alone.

@@ -77,8 +77,7 @@ class FusionSandbox:
             ):
                 if reply.status != 200:
                     raise _unavailable(f"HTTP {reply.status} {reply.reason}")
-                body = await reply.content.read(MAX_REPLY_BYTES)
-                answer = json.loads(body)
+                answer = json.loads(await _read_whole(reply))
             return await self._read(answer, num_cells=len(cells))
         except (aiohttp.ClientError, OSError, TimeoutError, RecursionError) as error:
             raise _unavailable(str(error) or type(error).__name__) from error
@@ -116,6 +115,16 @@ class FusionSandbox:
     async def close(self) -> None:
         """End what decodes pictures; see `Sandbox`."""
         await self._decoder.close()
+
+
+async def _read_whole(reply: aiohttp.ClientResponse) -> bytes:
+    # `content.read(n)` gives what has arrived, which is a part of any longer reply.
+    body = bytearray()
+    async for part in reply.content.iter_any():
+        body += part
+        if len(body) > MAX_REPLY_BYTES:
+            raise ValueError(f"more than {MAX_REPLY_BYTES} bytes")
+    return bytes(body)
 
 
 def _unavailable(what: str) -> SandboxUnavailable:

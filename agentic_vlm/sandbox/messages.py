@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from PIL import Image
 
 from agentic_vlm.sandbox.base import CellResult
-from agentic_vlm.sandbox.channel import BadFrameError, parse_result
+from agentic_vlm.sandbox.channel import BadFrameError, parse_result, parse_seconds
 from agentic_vlm.sandbox.limits import Limits
 from agentic_vlm.sandbox.wire import LENGTH
 
@@ -82,8 +82,8 @@ def unpack_result(message: bytes, limits: Limits) -> CellResult:
         return dataclasses.replace(
             result,
             images=unpack_images(sizes, pixels),
-            wall_s=float(str(header["wall_s"])),
-            queued_s=float(str(header["queued_s"])),
+            wall_s=parse_seconds(header["wall_s"]),
+            queued_s=parse_seconds(header["queued_s"]),
             is_session_lost=header["is_session_lost"] is True,
         )
     except (ValueError, TypeError, KeyError) as error:

@@ -26,9 +26,10 @@ _SENDTO, _SOCKETPAIR = (44, 206), (53, 199)
 
 _AF_UNIX = 1
 _PR_NAMES = (15, 16)
-# F_SETOWN, F_SETSIG, F_SETOWN_EX and F_NOTIFY send signals by the back door; F_SETPIPE_SZ takes
-# kernel memory that no limit counts.
-_FCNTL_REFUSED = (8, 10, 15, 1026, 1031)
+# F_SETOWN, F_SETSIG, F_SETOWN_EX and F_NOTIFY send signals by the back door; F_SETLEASE holds up
+# whoever opens the file, which may be the host; F_SETPIPE_SZ takes kernel memory that no limit
+# counts.
+_FCNTL_REFUSED = (8, 10, 15, 1024, 1026, 1031)
 # TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX: what Python asks of a descriptor.
 _IOCTL_ALLOWED = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
 

@@ -28,8 +28,8 @@ _CHANNEL_FD, _ARENA_FD = 3, 4
 class Boxes:
     """The folders that sessions write to."""
 
-    is_private: bool
-    """Each is a mount of its session, and vanishes with it."""
+    folder: str
+    """Where they are made; empty where each is a mount of its session, and vanishes with it."""
     box_mb: int
     """Size of one, MiB."""
     max_files: int
@@ -37,7 +37,7 @@ class Boxes:
 
     def make(self) -> str:
         """Return a new folder; empty where the session mounts its own."""
-        return "" if self.is_private else tempfile.mkdtemp(prefix="sandbox-")
+        return tempfile.mkdtemp(prefix="box-", dir=self.folder) if self.folder else ""
 
 
 @dataclass(frozen=True, slots=True)

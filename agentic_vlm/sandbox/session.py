@@ -16,7 +16,6 @@ from agentic_vlm.sandbox.channel import (
     BadFrameError,
     HungUpError,
     clean_text,
-    receive_answer,
     send_opening,
 )
 from agentic_vlm.sandbox.child import Kernel
@@ -145,7 +144,7 @@ class ProcessSession:
                 await asyncio.get_running_loop().sock_sendall(kernel.channel, frame)
             except OSError as error:
                 raise HungUpError(str(error)) from error
-            result = await receive_answer(kernel.channel, limits, number=self._num_requests)
+            result = await kernel.answers.receive(limits, number=self._num_requests)
         except BadFrameError as error:
             return await self._explain_death(source, kernel, watch, error)
         finally:

@@ -167,6 +167,17 @@ def test_notebook_lines_are_dropped_with_a_note_and_shell_lines_refused() -> Non
     assert verbatim.value == repr("\n%d\n!x")
 
 
+def test_what_a_notebook_hands_to_a_shell_is_refused_in_one_line() -> None:
+    codes = ("%%bash\nls -l", "names = !ls\nnames", "if True:\n    !pip install x", "x = 1 !ls")
+    *refused, syntax = run_cells(*codes)
+    places = ("this cell is one", "line 1", "line 2")
+    assert [one.stderr for one in refused] == [
+        f"{place}: shell commands ('!...') are not available here; nothing of this cell was run\n"
+        for place in places
+    ]
+    assert syntax.error_class == "SyntaxError"
+
+
 def test_pictures_beyond_the_limit_of_a_session_are_counted() -> None:
     codes = ["for n in range(4): display(image_1)"] * 9
     results = run_cells(*codes, images=[noise(4, 4, 0)])

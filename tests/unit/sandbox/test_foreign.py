@@ -40,10 +40,16 @@ DECODER = SharedDecoder(LOCAL)
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _closed_place() -> Iterator[None]:
+def _warm_place() -> Iterator[None]:
+    # The servers here answer out of it, and their clients' patience does not cover its start.
+    RUNNER.run(_open_and_close())
     yield
     RUNNER.run(LOCAL.close())
     RUNNER.close()
+
+
+async def _open_and_close() -> None:
+    await (await LOCAL.open([], seed=0)).close()
 
 
 def png(image: Image.Image) -> str:
@@ -217,6 +223,22 @@ def test_state_pictures_output_and_errors_come_through(make_server, make) -> Non
             await session.run_cell("x")
 
     play(make_server, make, scene)
+
+
+@pytest.mark.parametrize(("make_server", "make"), ENGINES)
+def test_a_reply_that_comes_in_many_pieces_is_read_whole(make_server, make) -> None:
+    code = (
+        "import numpy; from PIL import Image\n"
+        "noise = numpy.random.default_rng(0).integers(0, 256, (900, 900, 3), dtype='uint8')\n"
+        "Image.fromarray(noise)"
+    )
+
+    async def scene(sandbox: Sandbox, _server: object) -> CellResult:
+        session = await sandbox.open([], seed=0)
+        return await session.run_cell(code)
+
+    (image,) = play(make_server, make, scene).images
+    assert image.size == (900, 900)
 
 
 @pytest.mark.parametrize(("make_server", "make"), ENGINES)
