@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from figures import folder_mb, report
+from figures import folder_mb, measure_each, report
 from PIL import Image
 
 from agentic_vlm.params import WorldSource
@@ -58,20 +58,19 @@ def _measure_change(
     num_real: int,
 ) -> None:
     right: dict[bool, list[bool]] = {True: [], False: []}
-    seconds = []
-    for row, image in asked:
-        changed = change(image, rng)
-        started = time.perf_counter()
-        found = gallery.nearest(changed, min_score=MIN_FIT, num=1)
-        seconds.append(time.perf_counter() - started)
+    changed = [change(image, rng) for _, image in asked]
+    fits, figures = measure_each(
+        lambda image: gallery.nearest(image, min_score=MIN_FIT, num=1), changed
+    )
+    for (row, _), found in zip(asked, fits, strict=True):
         right[row < num_real].append(bool(found) and found[0].row == row)
     report(
         change=name,
-        queries=len(seconds),
+        queries=len(asked),
         recall_at_1=statistics.mean(right[True] + right[False]),
         math_vision=statistics.mean(right[True]),
         emblems=statistics.mean(right[False]) if right[False] else None,
-        p50_ms=1e3 * statistics.median(seconds),
+        **figures,
     )
 
 

@@ -9,8 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-from figures import report
+from figures import measure_each, report
 from passages import Passage, Question, read_xquad, with_distractors
 from text_engines import Built, installed_engines
 
@@ -64,23 +63,18 @@ def _measure_engine(
 ) -> None:
     before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with tempfile.TemporaryDirectory() as folder:
-        started = time.perf_counter()
+        started, started_cpu = time.perf_counter(), time.process_time()
         built = build(passages, Path(folder))
-        build_s = time.perf_counter() - started
+        build_s, build_cpu_s = time.perf_counter() - started, time.process_time() - started_cpu
         build_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        seconds = []
-        for one in questions:
-            started = time.perf_counter()
-            built.find(one.text)
-            seconds.append(time.perf_counter() - started)
+        _, figures = measure_each(lambda one: built.find(one.text), questions)
     report(
         engine=name,
         passages=len(passages),
-        queries=len(seconds),
+        queries=len(questions),
         build_s=build_s,
+        build_cpu_s=build_cpu_s,
         index_mb=built.size_mb,
         build_memory_mb=(build_kb - before_kb) / 1e3,
-        p50_ms=1e3 * statistics.median(seconds),
-        p99_ms=1e3 * float(np.percentile(seconds, 99)),
-        per_second=len(seconds) / sum(seconds),
+        **figures,
     )
