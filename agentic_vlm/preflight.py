@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from agentic_vlm import sandbox
+from agentic_vlm import sandbox, search
 from agentic_vlm.errors import AgenticError, ArtifactMissing, InfrastructureError
 from agentic_vlm.params import Params, SandboxParams
 from agentic_vlm.sandbox import CellStatus
@@ -16,10 +16,11 @@ _MIN_MEMORY_GB = 3.0
 
 
 def find_obstacles(params: Params, *, root: Path) -> list[AgenticError]:
-    """Return one error per obstacle: disk, memory, sandbox, base model, addresses of servers."""
+    """Return one error per obstacle: disk, memory, sandbox, base model, servers and keys."""
     return [
         *_resources(root),
         *_servers(params),
+        *search.find_missing(params.search, corpus=root / "data" / "corpus"),
         *_base_model(params, root),
         *_sandbox(params.sandbox),
     ]

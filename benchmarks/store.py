@@ -206,7 +206,8 @@ def _write_calls(connection: duckdb.DuckDBPyConnection, path: Path, num_episodes
                 ['python', 'search', 'image_search'][
                     1 + (hash(episode, turn) % 10 // 4)::integer
                 ] as tool,
-                round(0.01 + hash(episode, turn, 1) % 1000 / 1000.0, 6)::double as latency_s
+                round(0.01 + hash(episode, turn, 1) % 1000 / 1000.0, 6)::double as latency_s,
+                0.0 as cost_usd
             from range({num_episodes}) as episodes (episode), range({CALLS_PER_EPISODE}) as t (turn)
         ) to '{path}' (format json)
         """

@@ -43,6 +43,7 @@ class _Runner:
                 # traceback and the episode is left out; trying again would meet it again.
                 logger.exception("episode %s failed", task.episode_id(self.policy.policy_id))
                 return _failed(task, self.policy.policy_id, params, fault)
+            _log_calls(episode)
             if episode.trajectory.stop_reason is not StopReason.INFRASTRUCTURE:
                 break
         return episode
@@ -95,7 +96,6 @@ async def run_batch(
         while turn is not None:
             index, task = turn
             episodes[index] = episode = await runner.run(task)
-            _log_calls(episode)
             if on_episode is not None:
                 on_episode(task, episode)
             turn = _next(queue, policy, done=task)
@@ -118,7 +118,10 @@ def _next(
 
 
 def _log_calls(episode: Episode) -> None:
-    calls = (Latency(call.turn, call.tool, call.latency_s) for call in episode.timings)
+    """Log every try: what a try that ended in an outage took and cost was spent all the same."""
+    calls = (
+        Latency(call.turn, call.tool, call.latency_s, call.cost_usd) for call in episode.timings
+    )
     log_latencies(episode.trajectory.trajectory_id, calls)
 
 

@@ -12,6 +12,7 @@ Order of checks in every turn; the first that holds ends the episode:
 8. the observation leaves no room for another turn, and is not appended: LENGTH
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -44,6 +45,7 @@ from agentic_vlm.schema import (
     ToolCall,
     Turn,
 )
+from agentic_vlm.search.meter import billed
 from agentic_vlm.tools.base import ToolResult
 from agentic_vlm.tools.neutralise import IMAGE_MARK
 from agentic_vlm.tools.observe import error_text
@@ -191,10 +193,7 @@ class _Loop:
     async def _act(self, number: int, action: Action) -> ToolResult:
         match action:
             case ToolCall():
-                result = await self.toolbox.run(action)
-                timing = CallTiming(number, action.tool, result.latency_s, result.cost_usd)
-                self.state.timings.append(timing)
-                return result
+                return await self._call(number, action)
             case ParseFailure():
                 return ToolResult(
                     error_text(action.reason),
@@ -203,6 +202,16 @@ class _Loop:
                 )
             case FinalAnswer():
                 raise AssertionError("an answer has no observation")
+
+    async def _call(self, number: int, call: ToolCall) -> ToolResult:
+        """Run a call; what it took and cost is kept even if it ends in an outage."""
+        started = time.perf_counter()
+        with billed() as bill:
+            try:
+                return await self.toolbox.run(call)
+            finally:
+                latency_s = time.perf_counter() - started
+                self.state.timings.append(CallTiming(number, call.tool, latency_s, bill.usd))
 
 
 def _start(

@@ -1,7 +1,8 @@
 """The prompts: what the model is told before its first turn. Their texts are files in `prompts/`.
 
 A line that begins with names of tools in double braces, such as `{{search|image_search}}`, is kept
-where one of them is offered.
+where one of them is offered. `image_search_whole` and `image_search_part` stand for the two forms
+of `image_search`: without arguments, and of protocol deepeyesv2_plus.
 """
 
 import re
@@ -13,7 +14,8 @@ from typing import NamedTuple, Protocol
 from agentic_vlm.schema import ProbeMode
 from agentic_vlm.tools.neutralise import IMAGE_MARK, neutralise
 
-_FOR_TOOL = re.compile(r"\{\{((?:\|?(?:python|search|image_search))+)\}\}(.*)")
+_NAMES = "python|search|image_search|image_search_whole|image_search_part|visit"
+_FOR_TOOL = re.compile(rf"\{{\{{((?:\|?(?:{_NAMES}))+)\}}\}}(.*)")
 
 
 class PromptChoice(Protocol):
@@ -21,7 +23,12 @@ class PromptChoice(Protocol):
 
     @property
     def prompt(self) -> str:
-        """Name of the prompt files: pocket or deepeyesv2."""
+        """Name of the prompt files: pocket, pocket_plus or deepeyesv2."""
+        ...
+
+    @property
+    def protocol(self) -> str:
+        """deepeyesv2 or deepeyesv2_plus."""
         ...
 
     @property
@@ -53,9 +60,16 @@ def build_prompt(
     )
     if mode is ProbeMode.DIRECT:
         return Prompt("", _fill(_lines("direct_user", ()), images, question))
-    tools = tuple(params.tools)
+    tools = (*params.tools, *_form_of_image_search(params))
     user = _fill(_lines(f"{params.prompt}_user", tools), images, question)
     return Prompt(_lines(f"{params.prompt}_system", tools), user)
+
+
+def _form_of_image_search(params: PromptChoice) -> Sequence[str]:
+    if "image_search" not in params.tools:
+        return ()
+    is_plus = params.protocol == "deepeyesv2_plus"
+    return ("image_search_part",) if is_plus else ("image_search_whole",)
 
 
 def _fill(text: str, images: str, question: str) -> str:

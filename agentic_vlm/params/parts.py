@@ -56,7 +56,8 @@ class AgentParams(Section):
     protocol: Literal["deepeyesv2", "deepeyesv2_plus"] = "deepeyesv2"
     """Turn grammar. `deepeyesv2_plus` adds `image_search{image, box}` and `visit{url}`."""
     prompt: str = Field(default="pocket", pattern=r"^[a-z0-9_]+$")
-    """Which system prompt: `<prompt>_system.md`. Paper: deepeyesv2."""
+    """Which system prompt: `<prompt>_system.md`. Paper: deepeyesv2. In protocol deepeyesv2_plus:
+    deepeyesv2, or pocket_plus instead of pocket."""
     observation: Literal["full", "compact"] = "compact"
     """Layout of what tools answer. Paper: full. Deviation: pocket compact, which says the same in
     fewer tokens, since each token costs CPU time."""
@@ -86,6 +87,12 @@ class AgentParams(Section):
                 f"max_turn_tokens {self.max_turn_tokens} must be below max_context_tokens "
                 f"{self.max_context_tokens}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _visit_is_in_the_protocol(self) -> Self:
+        if "visit" in self.tools and self.protocol != "deepeyesv2_plus":
+            raise ValueError("agent.tools: visit needs agent.protocol deepeyesv2_plus")
         return self
 
 
@@ -195,6 +202,8 @@ class SearchParams(Section):
     dense_model: str = ""
     """Folder of a sentence or CLIP-type model that the local engine also ranks pages by; empty for
     words only. Ours."""
+    outage_share: Share = 0.0
+    """Share of the searches that fail on purpose, to see what outages do to a run. Ours."""
     live: LiveSearchParams = LiveSearchParams()
     """Limits for services on the network."""
 

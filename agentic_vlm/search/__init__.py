@@ -14,6 +14,7 @@ from agentic_vlm.search.dialects import Brave, Dialect, JsonForm, SerpApi, Serpe
 from agentic_vlm.search.fake import FakeSearch
 from agentic_vlm.search.live import LiveSearch
 from agentic_vlm.search.local import LocalSearch
+from agentic_vlm.search.outages import FlakySearch
 from agentic_vlm.search.pages import PageReader
 from agentic_vlm.search.picture_host import PictureHost
 from agentic_vlm.search.recorded import RecordedSearch
@@ -21,6 +22,7 @@ from agentic_vlm.search.split import SplitSearch
 
 __all__ = [
     "FakeSearch",
+    "FlakySearch",
     "ImageHit",
     "LiveSearch",
     "LocalSearch",
@@ -46,6 +48,13 @@ def build(params: SearchParams, *, corpus: Path) -> SearchProvider:
     Raises:
         SearchUnavailable: the address of a server is not in the environment.
     """
+    provider = _whole(params, corpus)
+    if not params.outage_share:
+        return provider
+    return FlakySearch(provider, share=params.outage_share, seed=0)
+
+
+def _whole(params: SearchParams, corpus: Path) -> SearchProvider:
     store = AnswerStore(corpus.parent / params.answers)
     texts = _recorded(params.type, params, corpus, store)
     if params.pictures in ("same", params.type):
@@ -53,8 +62,17 @@ def build(params: SearchParams, *, corpus: Path) -> SearchProvider:
     return SplitSearch(texts, _recorded(params.pictures, params, corpus, store))
 
 
-def find_missing(params: SearchParams) -> Iterator[SearchUnavailable]:
-    """Yield one error per environment variable that a search would miss; nothing is sent."""
+def find_missing(params: SearchParams, *, corpus: Path) -> Iterator[SearchUnavailable]:
+    """Yield one error per environment variable or stored answers that a search would miss.
+
+    Nothing is sent. Whether there is a corpus is not looked at: a stage makes it.
+    """
+    store = AnswerStore(corpus.parent / params.answers)
+    is_replay = params.recording == "replay" or params.pictures == "recorded"
+    if is_replay and not store.count():
+        what = "no stored answers, and params.yaml wants them replayed"
+        fix = "run once with search.recording record_missing, or `dvc pull` the folder"
+        yield SearchUnavailable(str(store.folder), what, fix)
     engines = [params.type, *([] if params.pictures == "same" else [params.pictures])]
     for name in dict.fromkeys(engines):
         if name in _OFFLINE or params.recording == "replay":

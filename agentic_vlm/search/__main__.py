@@ -10,14 +10,16 @@ from pathlib import Path
 
 from PIL import Image
 
-from agentic_vlm.errors import AgenticError
-from agentic_vlm.params import SearchParams
+from agentic_vlm.errors import AgenticError, SearchUnavailable
+from agentic_vlm.params import SearchParams, load_params
 from agentic_vlm.search import ImageHit, TextHit, build, build_index
 from agentic_vlm.search.answers import AnswerStore
 from agentic_vlm.search.dense import DENSE_FOLDER, TransformersEncoder, embed_corpus
 from agentic_vlm.search.documents import Document, PictureDocument, read_documents
 from agentic_vlm.search.mmsearch import import_mmsearch
+from agentic_vlm.vision import to_rgb
 
+_PARAMS = Path("params.yaml")
 _CORPUS = Path("data/corpus")
 _ANSWERS = Path("data/search_answers")
 
@@ -46,6 +48,12 @@ def _parser() -> argparse.ArgumentParser:
         ask.add_argument("--corpus", type=Path, default=_CORPUS, help="corpus folder")
         ask.add_argument("--hits", type=int, default=5, help="most hits")
         ask.add_argument("--json", action="store_true", help="one JSON object per hit")
+        ask.add_argument("--params", type=Path, help="ask the engine of this params.yaml")
+    record = commands.add_parser("record", help="ask for what is not stored, and store it")
+    record.add_argument("queries", type=Path, help="text file with a query per line")
+    record.add_argument("--pictures", type=Path, nargs="*", default=[], help="files to search for")
+    record.add_argument("--params", type=Path, default=_PARAMS, help="whose engine to ask")
+    record.add_argument("--corpus", type=Path, default=_CORPUS, help="corpus folder")
     make = commands.add_parser("build", help="build a corpus from files")
     make.add_argument("files", type=Path, nargs="+", help=".jsonl, .parquet or .json (SQuAD)")
     make.add_argument("--images", type=Path, help="folder of the pictures that rows name")
@@ -75,7 +83,9 @@ def _ask(arguments: argparse.Namespace) -> None:
 
 
 async def _search(arguments: argparse.Namespace) -> list[TextHit] | list[ImageHit]:
-    search = build(SearchParams(type="local"), corpus=arguments.corpus)
+    path = arguments.params
+    params = SearchParams(type="local") if path is None else load_params(path).search
+    search = build(params, corpus=arguments.corpus)
     try:
         if arguments.command == "query":
             return await search.search_text(arguments.what, num_hits=arguments.hits)
@@ -94,6 +104,41 @@ def _row(hit: TextHit | ImageHit) -> dict[str, str]:
 def _line(hit: TextHit | ImageHit) -> str:
     line = f"{hit.title}  {hit.link}"
     return f"{line}\n   {hit.snippet}" if isinstance(hit, TextHit) else line
+
+
+def _record(arguments: argparse.Namespace) -> None:
+    lines = arguments.queries.read_text(encoding="utf-8").splitlines()
+    queries = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    params = load_params(arguments.params).search
+    params = params.model_copy(update={"recording": "record_missing"})
+    folder = arguments.corpus.parent / params.answers
+    before = AnswerStore(folder).count()
+    outages = asyncio.run(_record_all(params, arguments, queries))
+    num_new = AnswerStore(folder).count() - before
+    num = len(queries) + len(arguments.pictures)
+    print(f"{num} searches: {num_new} new answers in {folder}, {len(outages)} failed")
+    if outages:
+        raise outages[0]
+
+
+async def _record_all(
+    params: SearchParams, arguments: argparse.Namespace, queries: Sequence[str]
+) -> list[SearchUnavailable]:
+    search = build(params, corpus=arguments.corpus)
+    pictures = [to_rgb(Image.open(path)) for path in arguments.pictures]
+    try:
+        answers = await asyncio.gather(
+            *(search.search_text(query, num_hits=params.num_text_hits) for query in queries),
+            *(search.search_image(one, num_hits=params.num_image_hits) for one in pictures),
+            return_exceptions=True,
+        )
+    finally:
+        await search.close()
+    faults = [answer for answer in answers if isinstance(answer, BaseException)]
+    for fault in faults:
+        if not isinstance(fault, SearchUnavailable):
+            raise fault
+    return [fault for fault in faults if isinstance(fault, SearchUnavailable)]
 
 
 def _build(arguments: argparse.Namespace) -> None:
@@ -129,6 +174,7 @@ def _compact(arguments: argparse.Namespace) -> None:
 
 
 _COMMANDS = {
+    "record": _record,
     "query": _ask,
     "picture": _ask,
     "build": _build,

@@ -135,6 +135,15 @@ class AnswerStore:
             self._own.append(path)
             _keep_best(index, answer.key, _Place(answer.num_asked, path, 0))
 
+    def count(self) -> int:
+        """Return how many requests have an answer.
+
+        Raises:
+            SearchUnavailable: a file is damaged.
+        """
+        with self._lock:
+            return len(self._index())
+
     def close(self) -> None:
         """Put the answers that this process has written into one file."""
         with self._lock:

@@ -26,13 +26,19 @@ _BILL: ContextVar[Bill | None] = ContextVar("_BILL", default=None)
 
 @contextmanager
 def billed() -> Iterator[Bill]:
-    """Yield a bill to which every search in the block is added, however deep."""
+    """Yield a bill to which every search in the block is added, however deep.
+
+    It is part of the bill around it, also where the block ends with an error.
+    """
+    around = current_bill()
     bill = Bill()
     token = _BILL.set(bill)
     try:
         yield bill
     finally:
         _BILL.reset(token)
+        around.num_requests += bill.num_requests
+        around.usd += bill.usd
 
 
 def current_bill() -> Bill:

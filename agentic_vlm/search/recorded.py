@@ -16,7 +16,7 @@ from agentic_vlm.search.answers import (
     request_text,
 )
 from agentic_vlm.search.base import ImageHit, Page, SearchProvider, TextHit
-from agentic_vlm.search.meter import billed, current_bill
+from agentic_vlm.search.meter import billed
 from agentic_vlm.search.pictures import picture_digest
 
 Mode = Literal["replay", "record_missing"]
@@ -131,16 +131,13 @@ class RecordedSearch:
             await asyncio.to_thread(self._store.add, answer)
             return answer
 
-        # Whoever asks first starts the request; it goes on when that one is cancelled, because
-        # others may wait for it and it may have been paid for.
+        # Whoever asks first starts the request and gets its bill; it goes on when that one is
+        # cancelled, because others may wait for it and it may have been paid for.
         task = self._asked.get((key, num_hits))
         if task is None:
             task = asyncio.create_task(record())
             self._asked[key, num_hits] = task
             task.add_done_callback(lambda _: self._asked.pop((key, num_hits), None))
-            answer = await asyncio.shield(task)
-            current_bill().add(usd=answer.usd)
-            return answer
         return await asyncio.shield(task)
 
     def _missing(self, kind: Kind, shown: str) -> SearchUnavailable:

@@ -1,4 +1,4 @@
-"""How long tool calls took: a fact of the clock, so it is kept apart from the trajectories.
+"""How long tool calls took and what they cost: facts of one run, kept apart from the trajectories.
 
 While a stage runs, every finished episode appends its calls to
 `metrics/timings/calls/<run>.jsonl`, which git and DVC do not see; `index` gathers them.
@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from agentic_vlm.errors import RecordError
@@ -26,9 +27,10 @@ LATENCY_SCHEMA = pa.schema(
         pa.field("turn", pa.int64(), nullable=False),
         pa.field("tool", pa.string(), nullable=False),
         pa.field("latency_s", pa.float64(), nullable=False),
+        pa.field("cost_usd", pa.float64(), nullable=False),
     ]
 )
-_FIELDS = ("trajectory_id", "turn", "tool", "latency_s")
+_FIELDS = ("trajectory_id", "turn", "tool", "latency_s", "cost_usd")
 _LINE_SCHEMA = pa.schema([LATENCY_SCHEMA.field(name).with_nullable(True) for name in _FIELDS])
 
 _logs: list[Path | None] = []
@@ -37,7 +39,7 @@ _lock = threading.Lock()
 
 
 class Latency(NamedTuple):
-    """How long one call took."""
+    """How long one call took and what it cost."""
 
     turn: int
     """Number of the turn, from 0."""
@@ -45,6 +47,8 @@ class Latency(NamedTuple):
     """Name as called."""
     latency_s: float
     """Wall-clock seconds."""
+    cost_usd: float = 0.0
+    """What services on the network charge for it, US dollars."""
 
 
 @contextmanager
@@ -85,6 +89,7 @@ def log_latencies(trajectory_id: str, calls: Iterable[Latency]) -> None:
                 "turn": call.turn,
                 "tool": call.tool,
                 "latency_s": round(call.latency_s, 6),
+                "cost_usd": round(call.cost_usd, 9),
             }
         )
         + "\n"
@@ -117,9 +122,11 @@ def read_latencies(path: Path) -> pa.Table:
             "line": pa.array(np.arange(table.num_rows)),
             **{name: table[name].combine_chunks() for name in _FIELDS},
         }
+        # A log may hold no prices; what it holds besides is not lost for that.
+        columns["cost_usd"] = pc.fill_null(columns["cost_usd"], 0.0)
         return pa.table(columns).cast(LATENCY_SCHEMA)
     except ValueError as fault:
-        fix = "delete it; it holds seconds only, and the next run writes it again"
+        fix = "delete it; it holds seconds and costs only, and the next run writes it again"
         raise RecordError(str(path), str(fault).splitlines()[0], fix) from fault
 
 

@@ -49,14 +49,16 @@ create table call_timings (
     turn bigint not null,
     tool varchar not null,
     latency_s double not null,
+    cost_usd double not null,
     run varchar not null,
     primary key (trajectory_id, turn)
 );
-comment on table call_timings is 'Volatile: seconds of each tool call that this machine made';
+comment on table call_timings is 'Volatile: seconds and price of each tool call that this machine made';
 comment on column call_timings.trajectory_id is 'See trajectories';
 comment on column call_timings.turn is 'See tool_calls';
 comment on column call_timings.tool is 'Name as called; copied, so that a percentile needs no join';
 comment on column call_timings.latency_s is 'Seconds on the clock, waiting for the sandbox or engine included';
+comment on column call_timings.cost_usd is 'What services on the network charged, US dollars; tries that an outage ended included';
 comment on column call_timings.run is 'Stage, with the member of its matrix: evaluate-base';
 
 create table source_rows (

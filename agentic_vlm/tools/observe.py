@@ -40,11 +40,15 @@ def code_text(result: CellResult, *, style: Style, num_images: int) -> ObservedT
     return _compact_code(stdout, stderr, num_images)
 
 
-def text_search_text(query: str, hits: Sequence[TextHit], *, style: Style) -> str:
-    """Return the observation of a text search."""
+def text_search_text(
+    query: str, hits: Sequence[TextHit], *, style: Style, has_links: bool = False
+) -> str:
+    """Return the observation of a text search; `full` always has the addresses of the hits."""
     if style == "compact":
         lines = (
-            f"{i}. {_line(hit.title)}: {_line(hit.snippet)}" for i, hit in enumerate(hits, start=1)
+            f"{i}. {_line(hit.title)}{f' ({_line(hit.link)})' if has_links else ''}: "
+            f"{_line(hit.snippet)}"
+            for i, hit in enumerate(hits, start=1)
         )
         return "\n".join(lines) or NO_RESULTS
     if not hits:

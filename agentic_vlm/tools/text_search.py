@@ -13,11 +13,21 @@ class TextSearchTool:
 
     name = "search"
 
-    def __init__(self, provider: SearchProvider, *, num_hits: int, style: Style) -> None:
-        """Keep the engine and how to show its hits."""
+    def __init__(
+        self, provider: SearchProvider, *, num_hits: int, style: Style, has_links: bool = False
+    ) -> None:
+        """Keep the engine and how to show its hits.
+
+        Args:
+            provider: the engine.
+            num_hits: most hits that are shown.
+            style: how hits are shown.
+            has_links: show addresses in style compact too, for a tool that takes them.
+        """
         self._provider = provider
         self._num_hits = num_hits
         self._style = style
+        self._has_links = has_links
 
     async def run(self, call: ToolCall) -> ToolResult:
         """Search; nothing found is a result that says so.
@@ -32,7 +42,10 @@ class TextSearchTool:
             return refusal(reason, error_class="InvalidArguments")
         query = query.strip()
         hits = await self._provider.search_text(query, num_hits=self._num_hits)
-        return ToolResult(text_search_text(query, hits[: self._num_hits], style=self._style))
+        text = text_search_text(
+            query, hits[: self._num_hits], style=self._style, has_links=self._has_links
+        )
+        return ToolResult(text)
 
     async def close(self) -> None:
         """Hold nothing; the engine belongs to all episodes."""

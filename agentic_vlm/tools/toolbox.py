@@ -110,14 +110,18 @@ def _make(
     seed: int,
 ) -> Tool:
     """Make a tool; `images` are the question's, `seen` grows with the episode."""
-    is_plus = kit.agent.protocol == "deepeyesv2_plus"
     match name:
         case "python":
             return PythonTool(
                 kit.sandbox, images=images, seed=seed, vision=kit.vision, style=kit.style
             )
         case "search":
-            return TextSearchTool(kit.provider, num_hits=kit.search.num_text_hits, style=kit.style)
+            return TextSearchTool(
+                kit.provider,
+                num_hits=kit.search.num_text_hits,
+                style=kit.style,
+                has_links="visit" in kit.agent.tools,
+            )
         case "image_search":
             return ImageSearchTool(
                 kit.provider,
@@ -126,12 +130,10 @@ def _make(
                 vision=kit.vision,
                 style=kit.style,
                 decoder=_decoder(kit),
-                has_regions=is_plus,
+                has_regions=kit.agent.protocol == "deepeyesv2_plus",
             )
-        case "visit" if is_plus:
-            return VisitTool(kit.provider, max_chars=kit.search.max_page_chars, style=kit.style)
         case "visit":
-            raise ValueError("agent.tools: visit needs agent.protocol deepeyesv2_plus")
+            return VisitTool(kit.provider, max_chars=kit.search.max_page_chars, style=kit.style)
         case _:
             raise ValueError(f"agent.tools: there is no tool {name}")
 

@@ -1,4 +1,4 @@
--- What did each run of a stage cost, in seconds, memory, episodes, tokens and calls?
+-- What did each run of a stage cost, in seconds, memory, episodes, tokens, calls and money?
 with work as (
     select
         coalesce('evaluate-' || evaluations.model, trajectories.stage) as run,
@@ -12,7 +12,8 @@ with work as (
 waits as (
     select
         run,
-        sum(latency_s) as tool_s
+        sum(latency_s) as tool_s,
+        sum(cost_usd) as tool_usd
     from call_timings
     group by run
 )
@@ -28,6 +29,7 @@ select
     work.num_tokens,
     work.num_calls,
     round(waits.tool_s, 1) as tool_s,
+    round(waits.tool_usd, 4) as tool_usd,
     round(work.num_tokens / runs.wall_s, 1) as tokens_per_s
 from runs
 full join work using (run)

@@ -9,7 +9,8 @@ select
     tool_calls.error_class,
     turns.observation,
     turns.image_sha256,
-    call_timings.latency_s
+    call_timings.latency_s,
+    call_timings.cost_usd
 from turns
 left join tool_calls using (trajectory_id, turn)
 left join call_timings using (trajectory_id, turn)

@@ -12,6 +12,7 @@ from agentic_vlm.backends.scripted import ScriptedPolicy
 from agentic_vlm.schema import StopReason
 from agentic_vlm.search.base import TextHit
 from agentic_vlm.search.fake import FakeSearch
+from agentic_vlm.search.meter import current_bill
 from agentic_vlm.store import logging_latencies
 from agentic_vlm.store.latencies import read_latencies
 from agentic_vlm.tools.toolbox import Toolkit
@@ -213,3 +214,26 @@ def test_seconds_of_calls_are_logged_apart_from_the_trajectories(
         (episode.trajectory.trajectory_id, 0, "search") for episode in episodes
     }
     assert all(row["latency_s"] >= 0 for row in rows)
+
+
+def test_a_search_that_was_paid_before_an_outage_is_in_the_log(
+    make_kit: MakeKit, make_task: MakeTask, tmp_path: Path
+) -> None:
+    class Paid(FakeSearch):
+        async def search_text(self, query: str, *, num_hits: int) -> list[TextHit]:
+            current_bill().add(usd=0.002)
+            return await super().search_text(query, num_hits=num_hits)
+
+    with logging_latencies(tmp_path / ".scratch" / "probe"):
+        asyncio.run(
+            run_batch(
+                [make_task()],
+                policy=ScriptedPolicy(search_then_answer),
+                kit=make_kit(search=Paid(num_outages=1), max_infrastructure_retries=1),
+                renderer=None,
+                temperature=1.0,
+                backoff_s=0.0,
+            )
+        )
+    rows = read_latencies(tmp_path / "metrics/timings/calls/probe.jsonl").to_pylist()
+    assert [(row["turn"], row["cost_usd"]) for row in rows] == [(0, 0.002), (0, 0.002)]

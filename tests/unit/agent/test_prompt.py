@@ -28,6 +28,22 @@ def test_a_tool_that_is_not_offered_is_not_mentioned(name: str) -> None:
     assert "<code>" in prompt.system
 
 
+@pytest.mark.parametrize("name", ["pocket_plus", "deepeyesv2"])
+def test_plus_tells_of_visits_and_of_searches_for_a_part_of_a_picture(name: str) -> None:
+    plus = AgentParams(
+        protocol="deepeyesv2_plus", prompt=name, tools=("python", "image_search", "visit")
+    )
+    prompt = build_prompt("How many?", num_images=1, mode=ProbeMode.AGENT, params=plus)
+    assert "visit" in prompt.system
+    assert "box" in prompt.system
+    assert "takes no arguments" not in prompt.system
+    assert "{{" not in prompt.system + prompt.user
+    fewer = plus.model_copy(update={"tools": ("python", "search")})
+    prompt = build_prompt("How many?", num_images=1, mode=ProbeMode.AGENT, params=fewer)
+    assert "visit" not in prompt.system
+    assert "box" not in prompt.system
+
+
 def test_a_direct_prompt_asks_for_the_answer_only() -> None:
     prompt = build_prompt("How many?", num_images=1, mode=ProbeMode.DIRECT, params=AgentParams())
     assert prompt == ("", "<image>How many?\nGive the answer only.")

@@ -7,7 +7,15 @@ import pytest
 
 from agentic_vlm.errors import SearchUnavailable
 from agentic_vlm.params import SearchParams
-from agentic_vlm.search import LiveSearch, LocalSearch, RecordedSearch, build, find_missing
+from agentic_vlm.search import (
+    FlakySearch,
+    LiveSearch,
+    LocalSearch,
+    RecordedSearch,
+    build,
+    find_missing,
+)
+from agentic_vlm.search.answers import Answer, AnswerStore
 from agentic_vlm.search.split import SplitSearch
 
 VARIABLES = (
@@ -39,6 +47,7 @@ def params(**changes: object) -> SearchParams:
         ({"type": "json", "recording": "replay"}, RecordedSearch),
         ({"type": "serper", "pictures": "recorded"}, SplitSearch),
         ({"type": "serper", "pictures": "serper"}, LiveSearch),
+        ({"outage_share": 0.1}, FlakySearch),
     ],
 )
 def test_the_params_choose_the_provider_and_nothing_is_opened(
@@ -65,17 +74,32 @@ def test_a_json_server_needs_an_address(tmp_path: Path, monkeypatch: pytest.Monk
         ({"type": "serper"}, ["SERPER_API_KEY", "AGENTIC_PICTURE_HOST_URL"]),
         ({"type": "serper", "pictures": "recorded"}, ["SERPER_API_KEY"]),
         ({"type": "local", "pictures": "json"}, ["AGENTIC_SEARCH_URL"]),
-        ({"type": "serpapi", "recording": "replay"}, []),
     ],
 )
 def test_what_the_environment_misses_is_named(
-    changes: dict[str, object], missing: list[str]
+    changes: dict[str, object], missing: list[str], corpus: Path
 ) -> None:
-    assert [error.where for error in find_missing(params(**changes))] == missing
+    AnswerStore(corpus.parent / "search_answers").add(Answer("text", "{}", 1, ()))
+    found = find_missing(params(**changes), corpus=corpus)
+    assert [error.where for error in found] == missing
 
 
-def test_nothing_is_missed_where_all_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("changes", [{"recording": "replay"}, {"pictures": "recorded"}])
+def test_a_replay_without_stored_answers_is_named(changes: dict[str, object], corpus: Path) -> None:
+    folder = corpus.parent / "search_answers"
+    (error,) = find_missing(params(**changes), corpus=corpus)
+    assert str(error) == (
+        f"{folder}: no stored answers, and params.yaml wants them replayed\n"
+        "  fix: run once with search.recording record_missing, or `dvc pull` the folder"
+    )
+    AnswerStore(folder).add(Answer("text", "{}", 1, ()))
+    assert list(find_missing(params(**changes), corpus=corpus)) == []
+
+
+def test_nothing_is_missed_where_all_is_given(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     for variable in VARIABLES:
         monkeypatch.setenv(variable, "http://127.0.0.1:1")
     for engine in ("serper", "serpapi", "brave", "json"):
-        assert list(find_missing(params(type=engine))) == []
+        assert list(find_missing(params(type=engine), corpus=tmp_path / "corpus")) == []

@@ -25,13 +25,20 @@ def ids(log):
 
 def test_calls_are_read_as_they_were_logged(scratch, log):
     with logging_latencies(scratch):
-        log_latencies("t0", [CALL, Latency(1, "search", 0.25)])
+        log_latencies("t0", [CALL, Latency(1, "search", 0.25, 0.001)])
     assert read_latencies(log).to_pylist() == [
         {"run": "probe", "line": 0, "trajectory_id": "t0", "turn": 0, "tool": "python",
-         "latency_s": 0.5},
+         "latency_s": 0.5, "cost_usd": 0.0},
         {"run": "probe", "line": 1, "trajectory_id": "t0", "turn": 1, "tool": "search",
-         "latency_s": 0.25},
+         "latency_s": 0.25, "cost_usd": 0.001},
     ]  # fmt: skip
+
+
+def test_a_log_without_prices_is_one_of_free_calls(scratch, log):
+    with logging_latencies(scratch):
+        log_latencies("t0", [CALL])
+    log.write_text(log.read_text().replace(', "cost_usd": 0.0', ""))
+    assert read_latencies(log)["cost_usd"].to_pylist() == [0.0]
 
 
 def test_nothing_is_logged_outside_of_a_run_or_in_a_dry_one(scratch, log):

@@ -40,8 +40,8 @@ def test_columns(index):
 
 def test_cost_by_stage(index):
     rows = {row[0]: row[2:] for row in ask(index, "cost_by_stage")}
-    assert rows["train_rl"] == (2.0, 1.0, 1.0, 3, 3, 3, 24, 3, 0.4, 12.0)
-    assert rows["evaluate-rl"] == (None, None, None, None, None, 1, 12, 2, 0.6, None)
+    assert rows["train_rl"] == (2.0, 1.0, 1.0, 3, 3, 3, 24, 3, 0.4, 0.003, 12.0)
+    assert rows["evaluate-rl"] == (None, None, None, None, None, 1, 12, 2, 0.6, 0.0, None)
 
 
 def test_failure_classes(index):
@@ -53,8 +53,8 @@ def test_failure_classes(index):
 
 def test_latency_by_tool(index):
     assert ask(index, "latency_by_tool") == [
-        ("python", 4, 0.25, 0.385, 0.397, 0.4),
-        ("search", 1, 0.02, 0.02, 0.02, 0.02),
+        ("python", 4, 0.25, 0.385, 0.397, 0.4, 0.0),
+        ("search", 1, 0.02, 0.02, 0.02, 0.02, 0.003),
     ]
 
 
@@ -152,10 +152,10 @@ def test_trajectories_of_sample(index):
 
 def test_turns_of_trajectory(index):
     rows = ask(index, "turns_of_trajectory", trajectory_id="r1")
-    assert [(row[0], row[3], row[4], row[8]) for row in rows] == [
-        (0, "python", "error", 0.3),
-        (1, "search", "ok", 0.02),
-        (2, None, None, None),
+    assert [(row[0], row[3], row[4], *row[8:]) for row in rows] == [
+        (0, "python", "error", 0.3, 0.0),
+        (1, "search", "ok", 0.02, 0.003),
+        (2, None, None, None, None),
     ]
 
 

@@ -186,7 +186,7 @@ def test_a_search_past_its_deadline_is_an_outage() -> None:
     )
 
 
-def test_a_tool_of_the_params_that_does_not_exist_is_named() -> None:
+def test_a_visit_outside_of_its_protocol_is_a_fault_of_the_params() -> None:
     with pytest.raises(ValueError, match=r"visit needs agent\.protocol deepeyesv2_plus"):
         run(kit(tools=("visit",)))
 
@@ -210,6 +210,13 @@ def test_a_visit_shows_the_text_of_the_page(style: Style) -> None:
     }
     assert result.text == expected[style]
     assert result.status is ObservationStatus.OK
+
+
+def test_hits_show_their_addresses_where_they_can_be_visited() -> None:
+    asked = call('{"query": "a"}')
+    (bare,), (visitable,) = run(kit(), asked), run(kit(**PLUS), asked)
+    assert bare.text == "1. T: S"
+    assert visitable.text == "1. T (l): S"
 
 
 def test_a_long_page_is_cut_visibly_and_counted() -> None:
