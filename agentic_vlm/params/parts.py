@@ -24,6 +24,9 @@ class ModelParams(Section):
     policy: Literal["in_process", "openai"] = "in_process"
     """Who samples: this process, or an OpenAI-compatible server whose address is in the
     environment. Paper: vLLM."""
+    continues_turns: bool = False
+    """Whether that server goes on writing a turn that is begun, as vLLM does; else the policy is
+    trusted to begin its turns with `<think>` itself. Ours."""
 
 
 class VisionParams(Section):
