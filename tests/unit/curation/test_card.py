@@ -74,7 +74,7 @@ def test_examples_show_small_pictures_and_no_markup_of_a_sample(project):
     card = card_of(project[0], figures=("figures/a.png",))
     (path,) = (project[0] / "card/data_card").iterdir()
     assert f"(data_card/{path.name})" in card
-    assert decode_image(path.read_bytes()).size == (320, 160)
+    assert decode_image(path.read_bytes(), where=path.name).size == (320, 160)
     assert "&lt;b>which \\| colour&lt;/b>?" in card
     assert "<b>" not in card
     assert "![a](figures/a.png)" in card

@@ -81,6 +81,7 @@ def test_allocate_keeps_its_books(small):
     )
     report = allocate.STAGE.execute(allocate.run, root=small)
     assert report.num_out == report.num_in == len(samples)
+    assert report.summary["num_tool_optional"] == {"sft": 0, "rl": 0}
     rl = read_records(small / "data/pools/rl/records", CuratedSample)
     assert {sample.family for sample in rl} == {"search"}
 
