@@ -41,8 +41,9 @@ def run(context: StageContext) -> StageReport:
     rejected = RecordWriter(raw / "rejections", Rejection, key=lambda row: (row.row_id,))
     reasons: Counter[str] = Counter()
     with context.timed("sources"), ExitStack() as stack:
-        for writer in (rejected, train.rows, *(split.rows for split in splits.values())):
-            stack.enter_context(writer)
+        stack.enter_context(rejected)
+        for split in (train, *splits.values()):
+            stack.enter_context(split.rows)
         for source in sources:
             for row in context.limited(_iter_rows(source, context.root, train, splits)):
                 outcome = row

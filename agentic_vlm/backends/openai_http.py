@@ -22,6 +22,8 @@ from agentic_vlm.schema import Role
 from agentic_vlm.vision import encode_png
 
 _CONTEXT_CODES = ("context_length_exceeded", "maximum context length", "longer than the maximum")
+# What servers answer that cannot stop at strings; overloads and gateways are something else.
+_NO_STOP_STATUS = (400, 422, 500, 501)
 
 
 class OpenAIPolicy:
@@ -110,8 +112,9 @@ class OpenAIPolicy:
             return plain
         try:
             answer: ChatCompletion = await create(**body, stop=list(params.stop))
-        except (openai.InternalServerError, openai.BadRequestError) as fault:
-            if any(code in str(fault) for code in _CONTEXT_CODES):
+        except openai.APIStatusError as fault:
+            is_too_long = any(code in str(fault) for code in _CONTEXT_CODES)
+            if fault.status_code not in _NO_STOP_STATUS or is_too_long:
                 raise
             answer = await self._ask_again(body)
             self._sends_stop = False
