@@ -28,6 +28,9 @@ _OVERRIDES = (
     "agent.max_concurrent=1",
     "agent.max_turn_tokens=48",
     "agent.max_infrastructure_retries=0",
+    # A machine that is busy with something else must not end a cell.
+    "agent.tool_deadline_s=900.0",
+    "sandbox.cell_wall_s=600.0",
     "synthesize.teacher={type: openai, model: models/base, temperature: 1.0}",
 )
 RunStage = Callable[..., object]
