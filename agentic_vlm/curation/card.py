@@ -161,10 +161,14 @@ def _pools(counts: Counts, num_attempts: int) -> Iterator[str]:
     ]
     header = ("pool", "source", "family", "samples", "right without tools", "right with tools")
     yield table((*header, "tool_optional"), rows)
-    total, num_optional = sum(map(len, counts.pools.values())), counts.optional.total()
+    ids = [one for members in counts.pools.values() for one in members]
+    solved = sum(tally.num_correct > 0 for tally in tallies_of(counts, ids, ProbeMode.AGENT))
+    num_optional = counts.optional.total()
+    share = f" ({num_optional / solved:.1%})" if solved else ""
     yield (
-        f"{num_optional} of {total} samples ({num_optional / total:.1%}) were solved at least once "
-        "with tools and at least once without: `tool_optional`."
+        f"Of {solved} samples that were solved at least once with tools, {num_optional}{share} "
+        "were solved at least once without them too: `tool_optional`. Samples that the direct attempts "
+        "alone decide were not tried with tools."
     )
 
 

@@ -104,7 +104,7 @@ def test_pools_show_pass_rates_as_ranges_and_what_tools_are_not_needed_for(proje
     rates = "25% to 50% (1 samples) | 50% to 100% (1 samples)"
     assert f"| perception/any | {rates} |" in card
     assert f"| rl | gsm8k | perception | 2 | {rates} | 1 |" in card
-    assert "1 of 2 samples (50.0%)" in card
+    assert "Of 1 samples that were solved at least once with tools, 1 (100.0%)" in card
     assert 'probe["probed: 5 attempts, 1 not needed"]' in card
 
 
