@@ -167,8 +167,8 @@ def _pools(counts: Counts, num_attempts: int) -> Iterator[str]:
     share = f" ({num_optional / solved:.1%})" if solved else ""
     yield (
         f"Of {solved} samples that were solved at least once with tools, {num_optional}{share} "
-        "were solved at least once without them too: `tool_optional`. Samples that the direct attempts "
-        "alone decide were not tried with tools."
+        "were solved at least once without them too: `tool_optional`. Samples that the direct "
+        "attempts alone decide were not tried with tools."
     )
 
 
