@@ -11,6 +11,8 @@ from agentic_vlm.backends.openai_http import OpenAIPolicy
 from agentic_vlm.errors import BackendUnavailable
 
 _LONGEST_PAUSE_S = 30.0
+# Looking whether a server is back costs it nothing.
+_LONGEST_ABSENCE_S = 3.0
 # No answer, an overload, or a gateway in front of a server that is starting.
 _DOWN_STATUS = (408, 409, 425, 429, 502, 503, 504)
 # Nothing that is asked later can go better.
@@ -74,6 +76,8 @@ class PatientPolicy:
                 if not _may_pass(fault.__cause__) or num_faults == _MAX_FAULTS:
                     self._lose(fault, if_status=_REFUSED_STATUS)
                     raise
+                if isinstance(fault.__cause__, openai.APIConnectionError):
+                    pause_s = min(pause_s, _LONGEST_ABSENCE_S)
                 if time.monotonic() + pause_s > deadline:
                     self._lose(fault)
                     raise
