@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agentic_vlm import sandbox, search
 from agentic_vlm.errors import AgenticError, ArtifactMissing, InfrastructureError
-from agentic_vlm.params import Params, SandboxParams
+from agentic_vlm.params import Params, SandboxParams, TeacherPool
 from agentic_vlm.sandbox import CellStatus
 
 _MIN_DISK_GB = 3.0
@@ -54,6 +54,9 @@ def _servers(params: Params) -> Iterator[AgenticError]:
         "AGENTIC_TEACHER_URL": params.synthesize.teacher.type == "openai",
         "AGENTIC_JUDGE_URL": params.grading.judge == "openai",
     }
+    teacher = params.synthesize.teacher
+    if isinstance(teacher, TeacherPool):
+        wanted |= {member.url_env: True for member in teacher.members}
     for name, is_wanted in wanted.items():
         if is_wanted and not os.environ.get(name):
             fix = f"export {name}=http://HOST:PORT/v1"

@@ -1,18 +1,20 @@
-"""What curate finds and misses, how fast it is, and how many attempts early stopping saves.
+"""What curate finds and misses, how fast it is, and what memory it takes.
 
     python benchmarks/curation.py planted --rows 20000 --pictures 2000
     python benchmarks/curation.py speed --rows 20000 --pictures 500
     python benchmarks/curation.py readers --rows 1000000
-    python benchmarks/curation.py stopping --samples 20000
+    python benchmarks/curation.py stages --rows 1000000
     python benchmarks/curation.py all
 
 Every line printed is one JSON object; the last one holds all figures of the run. The rival of
-`speed` and `readers` is the same job in plain pandas, which is no dependency: without it, its
+the last three is the same job in plain pandas, which is no dependency: without it, its
 figures are null.
 """
 
 import argparse
+import importlib
 import importlib.util
+import itertools
 import json
 import random
 import resource
@@ -21,7 +23,6 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,19 +32,12 @@ from agentic_vlm.curation.decontaminate import SuiteFilter
 from agentic_vlm.curation.duplicates import DuplicateFilter
 from agentic_vlm.curation.normalise import normalise_sample
 from agentic_vlm.curation.pictures import PictureView, view_picture
-from agentic_vlm.curation.schedule import Rules, Schedule
 from agentic_vlm.formats.cells import Columns
 from agentic_vlm.formats.readers import READERS
 from agentic_vlm.formats.row import RowFault
-from agentic_vlm.params import AllocateParams, CurateParams, ProbeParams
-from agentic_vlm.schema import ProbeMode, Rejection, RejectReason, Verdict
+from agentic_vlm.params import CurateParams, Params
+from agentic_vlm.schema import Rejection, RejectReason
 
-K = 8
-SHAPES = {
-    "u_shaped": lambda rng: rng.betavariate(0.3, 0.3),
-    "flat": lambda rng: rng.random(),
-    "hard": lambda rng: rng.betavariate(0.5, 8.0),
-}
 HAS_PANDAS = importlib.util.find_spec("pandas") is not None
 
 
@@ -180,107 +174,97 @@ def read_one(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def expected_attempts(chance: float, threshold: int) -> float:
-    """Return the expected attempts until it is certain whether `threshold` of 8 are right."""
-    alive = {0: 1.0}
-    expected = 0.0
-    for made in range(K):
-        expected += sum(alive.values())
-        following: dict[int, float] = {}
-        for right, weight in alive.items():
-            for now, share in ((right + 1, chance), (right, 1 - chance)):
-                if now < threshold and now + K - made - 1 >= threshold:
-                    following[now] = following.get(now, 0.0) + weight * share
-        alive = following
-    return expected
+def measure_stages(options: argparse.Namespace) -> dict[str, Any]:
+    """Return speed and peak memory of ingest and curate, at a tenth of the rows and at all.
+
+    The rival reads the same file, makes the same texts plain, drops what stands twice and writes
+    Parquet: it finds no near duplicate and no contamination.
+    """
+    figures: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for num_rows in (options.rows // 10, options.rows):
+            root = Path(folder) / str(num_rows)
+            write_project(root, num_rows)
+            for step in ("ingest", "curate", "pandas") if HAS_PANDAS else ("ingest", "curate"):
+                command = [sys.executable, __file__, "stage-one", "--path", str(root)]
+                answer = subprocess.run(
+                    [*command, "--reader", step], capture_output=True, text=True, check=True
+                )
+                figures[f"{step}_{num_rows}"] = json.loads(answer.stdout)
+    for step in ("ingest", "curate"):
+        small, large = (
+            figures[f"{step}_{rows}"]["peak_mb"] for rows in (options.rows // 10, options.rows)
+        )
+        figures[f"{step}_memory_ratio"] = large / small
+        figures[f"{step}_bytes_per_row"] = (large - small) * 2**20 / (0.9 * options.rows)
+    return figures
 
 
-def measure_stopping(options: argparse.Namespace) -> dict[str, Any]:
-    """Return attempts with early stopping beside the fixed k and the computed optimum."""
-    return {name: one_shape(options.samples, name) for name in SHAPES}
+def write_project(root: Path, num_rows: int) -> None:
+    """Write questions of 20 to 30 words; one in fifty stands twice, one in fifty nearly."""
+    root.mkdir(parents=True)
+    rng = random.Random(1)
+    vocabulary = ["".join(rng.choices("abcdefghijklmnop", k=6)) for _ in range(5000)]
+    recent: list[str] = []
+    with (root / "rows.jsonl").open("w", encoding="utf-8") as file:
+        for number in range(num_rows):
+            if number % 50 in (48, 49):
+                words = rng.choice(recent).split()
+                if number % 50 == 49:
+                    words[rng.randrange(len(words))] = rng.choice(vocabulary)
+                question = " ".join(words)
+            else:
+                question = " ".join(rng.choices(vocabulary, k=rng.randint(20, 30)))
+                recent = [*recent[-40:], question]
+            row = {"id": str(number), "question": question, "answer": str(len(question))}
+            file.write(json.dumps(row) + "\n")
+    source = {"type": "json_lines", "name": "rows", "path": "rows.jsonl", "images": None}
+    source |= {"suite": None, "family": "text", "columns": {}, "share": 1.0}
+    held_out = {**source, "name": "held_out", "path": "suite.jsonl", "suite": "held_out"}
+    lines = (root / "rows.jsonl").open(encoding="utf-8")
+    (root / "suite.jsonl").write_text("".join(itertools.islice(lines, 100)), encoding="utf-8")
+    params = Params().model_dump(mode="json")
+    params["ingest"]["sources"] = [source, held_out]
+    params["evaluate"]["suites"] = ["held_out"]
+    (root / "params.yaml").write_text(json.dumps(params), encoding="utf-8")
 
 
-def one_shape(num_samples: int, name: str) -> dict[str, Any]:
-    """Play one shape of difficulty: tools help half of what the base cannot do."""
-    rng = random.Random(name)
-    allocate = AllocateParams()
-    limit, least = allocate.max_direct_successes, allocate.min_tool_successes
-    chances = {str(at): SHAPES[name](rng) for at in range(num_samples)}
-    table = {}
-    optimum = 0.0
-    for sample_id, chance in chances.items():
-        direct = [rng.random() < chance for _ in range(K)]
-        with_tools = [rng.random() < (1 + chance) / 2 for _ in range(K)]
-        table[sample_id] = (direct, with_tools)
-        optimum += least_attempts(direct, limit + 1)
-        if sum(direct) <= limit:
-            optimum += least_attempts(with_tools, least)
-    schedule = Schedule(table, Rules.of(ProbeParams(num_attempts=K), allocate))
-    made: Counter[tuple[str, ProbeMode]] = Counter()
-    right: Counter[tuple[str, ProbeMode]] = Counter()
-    for sample_id, mode, number in iter_attempts(schedule):
-        outcome = table[sample_id][mode is ProbeMode.AGENT][number]
-        made[sample_id, mode] += 1
-        right[sample_id, mode] += outcome
-        schedule.record(sample_id, mode, Verdict.CORRECT if outcome else Verdict.INCORRECT)
-    decisions = all(
-        pool(*(right[sample_id, mode] for mode in ProbeMode), limit, least)
-        == pool(sum(direct), sum(tools), limit, least)
-        for sample_id, (direct, tools) in table.items()
-    )
-    expected = sum(expected_attempts(chance, limit + 1) for chance in chances.values())
-    wasted = sum(
-        made[sample_id, ProbeMode.AGENT] for sample_id in table if easy(table, sample_id, limit)
-    )
-    return {
-        "samples": num_samples,
-        "fixed": 2 * K * num_samples,
-        "made": made.total(),
-        "optimum": optimum,
-        "over_optimum": made.total() / optimum - 1,
-        "times_fewer": 2 * K * num_samples / made.total(),
-        "direct_over_expected": sum(made[key] for key in made if key[1] is ProbeMode.DIRECT)
-        / expected
-        - 1,
-        "tool_attempts_after_direct_rejection": wasted,
-        "same_decisions": decisions,
-    }
+def stage_one(options: argparse.Namespace) -> dict[str, Any]:
+    """Run one stage, or its rival, in this process."""
+    start = time.process_time()
+    if options.reader == "pandas":
+        num_rows = curate_with_pandas(options.path)
+        left_out: dict[str, int] = {}
+    else:
+        module = importlib.import_module(f"stages.{options.reader}")
+        report = module.STAGE.execute(module.run, root=options.path)
+        num_rows, left_out = report.num_in, dict(report.left_out)
+    seconds = time.process_time() - start
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"rows_per_second": num_rows / seconds, "peak_mb": peak_mb, "left_out": left_out}
 
 
-def iter_attempts(schedule: Schedule) -> Iterator[Any]:
-    """Yield the attempts of all rounds."""
-    while attempts := schedule.next_round():
-        yield from attempts
+def curate_with_pandas(root: Path) -> int:
+    """Do with a data frame what it can do, and return the number of rows."""
+    import pandas as pd
 
-
-def least_attempts(outcomes: list[bool], threshold: int) -> int:
-    """Return after how many of these outcomes the decision is certain."""
-    right = 0
-    for made, outcome in enumerate(outcomes, start=1):
-        right += outcome
-        if right >= threshold or right + K - made < threshold:
-            return made
-    return K
-
-
-def easy(table: dict[str, Any], sample_id: str, limit: int) -> bool:
-    """Return whether the direct rule rejects a sample."""
-    return sum(table[sample_id][0]) > limit
-
-
-def pool(direct: int, tools: int, limit: int, least: int) -> str:
-    """Return the pool that the fixed-k rule chooses."""
-    if direct > limit:
-        return "easy"
-    return "rl" if tools >= least else "sft"
+    frame = pd.read_json(root / "rows.jsonl", lines=True, dtype=str)
+    num_rows = len(frame)
+    for name in ("question", "answer"):
+        frame[name] = frame[name].str.normalize("NFC").str.split().str.join(" ")
+    frame = frame[frame["question"].ne("") & frame["answer"].ne("")]
+    frame = frame.drop_duplicates(["question", "answer"]).sort_values("question")
+    frame.to_parquet(root / "pandas.parquet")
+    return num_rows
 
 
 COMMANDS = {
     "planted": measure_planted,
     "speed": measure_speed,
     "readers": measure_readers,
-    "stopping": measure_stopping,
+    "stages": measure_stages,
     "read-one": read_one,
+    "stage-one": stage_one,
 }
 
 
@@ -292,15 +276,14 @@ def main() -> None:
     parser.add_argument("command", choices=(*COMMANDS, "all"))
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--pictures", type=int, default=2000)
-    parser.add_argument("--samples", type=int, default=20_000)
     parser.add_argument("--path", type=Path)
-    parser.add_argument("--reader", choices=("ours", "pandas"), default="ours")
+    parser.add_argument("--reader", default="ours")
     options = parser.parse_args()
     if options.command != "all":
         print(json.dumps(COMMANDS[options.command](options)))
         return
     figures = {}
-    for name in ("planted", "speed", "readers", "stopping"):
+    for name in ("planted", "speed", "readers", "stages"):
         figures[name] = COMMANDS[name](options)
         print(json.dumps({name: figures[name]}), flush=True)
     print(json.dumps(figures))

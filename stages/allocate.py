@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from agentic_vlm.curation.allocation import allocate
+from agentic_vlm.curation.allocation import TOOL_OPTIONAL, allocate
 from agentic_vlm.schema import CuratedSample, Probe, Rejection
 from agentic_vlm.stage import Stage, StageContext, StageReport
 from agentic_vlm.store import iter_records, write_records
@@ -40,6 +40,10 @@ def run(context: StageContext) -> StageReport:
         summary={
             "sft": _count(pools.sft),
             "rl": _count(pools.rl),
+            "num_tool_optional": {
+                name: sum(TOOL_OPTIONAL in row.flags for row in rows)
+                for name, rows in (("sft", pools.sft), ("rl", pools.rl))
+            },
             "num_easy_in_rl": pools.num_easy,
             "num_easy_in_sft": pools.num_sft_easy,
         },

@@ -3,6 +3,7 @@
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from agentic_vlm.params import FileSource, JsonlSource, RegisteredSource, WorldS
 from agentic_vlm.schema import RawSample, Rejection, RejectReason
 from agentic_vlm.search import build_index
 from agentic_vlm.stage import Stage, StageContext, StageReport
-from agentic_vlm.store import ImageWriter, write_records
+from agentic_vlm.store import ImageWriter, RecordWriter
 from agentic_vlm.world import source as world
 from agentic_vlm.world.entities import Article
 
@@ -28,60 +29,87 @@ STAGE = Stage(
 
 
 def run(context: StageContext) -> StageReport:
-    """Write data/raw, data/suites and data/corpus."""
+    """Write data/raw, data/suites and data/corpus; rows pass one by one."""
     sources: tuple[Source, ...] = tuple(
         resolve(source, context.root) if isinstance(source, RegisteredSource) else source
         for source in context.params.ingest.sources
     )
-    samples: list[RawSample] = []
-    rejections: list[Rejection] = []
-    suites = {source.suite: list[RawSample]() for source in sources if source.suite is not None}
+    suites = list(dict.fromkeys(source.suite for source in sources if source.suite is not None))
     raw = context.write_to("data/raw")
-    folders = {suite: context.write_to(f"data/suites/{suite}") for suite in suites}
-    train_images = ImageWriter(raw / "images")
-    suite_images = {suite: ImageWriter(folder / "images") for suite, folder in folders.items()}
-    with context.timed("sources"):
+    train = _Split(raw)
+    splits = {suite: _Split(context.write_to(f"data/suites/{suite}")) for suite in suites}
+    rejected = RecordWriter(raw / "rejections", Rejection, key=lambda row: (row.row_id,))
+    reasons: Counter[str] = Counter()
+    with context.timed("sources"), ExitStack() as stack:
+        stack.enter_context(rejected)
+        for split in (train, *splits.values()):
+            stack.enter_context(split.rows)
         for source in sources:
-            for row in context.limited(
-                _iter_rows(source, context.root, train_images, suite_images)
-            ):
-                if isinstance(row, Rejection):
-                    rejections.append(row)
-                else:
-                    (samples if row.split == world.TRAIN else suites[row.split]).append(row)
-    for suite, rows in suites.items():
-        suites[suite], doubles = _without_doubles(rows)
-        rejections += doubles
-    _write_samples(raw, samples, train_images)
-    write_records(raw / "rejections", rejections, Rejection, key=lambda row: (row.row_id,))
+            for row in context.limited(_iter_rows(source, context.root, train, splits)):
+                outcome = row
+                if isinstance(row, RawSample):
+                    outcome = (train if row.split == world.TRAIN else splits[row.split]).take(row)
+                if isinstance(outcome, Rejection):
+                    reasons[outcome.reason.value] += 1
+                    rejected.add(outcome)
     _remove_others(context.write_to("data/suites"), keep=set(suites))
-    for suite, rows in suites.items():
-        _write_samples(folders[suite], rows, suite_images[suite])
+    for split in (train, *splits.values()):
+        split.images.close(keep=split.shown)
     with context.timed("corpus"):
         _write_corpus(sources, context.root, context.write_to("data/corpus"))
-    num_out = len(samples) + sum(map(len, suites.values()))
+    num_out = train.rows.num_rows + sum(split.rows.num_rows for split in splits.values())
     return StageReport(
-        num_in=num_out + len(rejections),
+        num_in=num_out + rejected.num_rows,
         num_out=num_out,
-        left_out=Counter(row.reason.value for row in rejections),
+        left_out=reasons,
         summary={
-            "num_train": len(samples),
-            "suites": {suite: len(rows) for suite, rows in suites.items()},
-            "families": dict(sorted(Counter(sample.family for sample in samples).items())),
+            "num_train": train.rows.num_rows,
+            "suites": {suite: split.rows.num_rows for suite, split in splits.items()},
+            "families": dict(sorted(train.families.items())),
         },
     )
 
 
+class _Split:
+    """The training rows or one suite, on their way to disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.rows = RecordWriter(
+            folder / "records",
+            RawSample,
+            key=lambda row: (row.sample_id, row.source, row.source_row_id),
+        )
+        self.images = ImageWriter(folder / "images")
+        self.shown: set[str] = set()
+        """Digests of the pictures of rows that were taken."""
+        self.families: Counter[str] = Counter()
+        self._first: dict[str, str] = {}
+
+    def take(self, row: RawSample) -> RawSample | Rejection:
+        """Take a row; a suite must not count a question twice, so it takes each id once."""
+        name = f"{row.source}:{row.source_row_id}"
+        if row.split != world.TRAIN:
+            twin = self._first.setdefault(row.sample_id, name)
+            if twin != name:
+                evidence = f"equals {twin} of suite {row.split}"
+                reason = RejectReason.EXACT_DUPLICATE
+                return Rejection(stage=STAGE.name, row_id=name, reason=reason, evidence=evidence)
+        self.rows.add(row)
+        self.shown.update(ref.sha256 for ref in row.images)
+        self.families[row.family] += 1
+        return row
+
+
 def _iter_rows(
-    source: Source, root: Path, train_images: ImageWriter, suite_images: dict[str, ImageWriter]
+    source: Source, root: Path, train: _Split, splits: dict[str, _Split]
 ) -> Iterator[RawSample | Rejection]:
     match source:
         case WorldSource():
             entities = world.entities_of(source)
-            yield from world.iter_train(source, entities, train_images)
-            yield from world.iter_suite(source, entities, suite_images[source.suite])
+            yield from world.iter_train(source, entities, train.images)
+            yield from world.iter_suite(source, entities, splits[source.suite].images)
         case JsonlSource() | FileSource():
-            images = train_images if source.suite is None else suite_images[source.suite]
+            images = (train if source.suite is None else splits[source.suite]).images
             rows = (
                 iter_jsonl_source(source, root=root, images=images)
                 if isinstance(source, JsonlSource)
@@ -93,34 +121,6 @@ def _iter_rows(
                     kind = row.answer_type or guess_answer_type(row.answer)
                     row = row.model_copy(update={"answer_type": kind})
                 yield row
-
-
-def _without_doubles(rows: list[RawSample]) -> tuple[list[RawSample], list[Rejection]]:
-    """Keep the first row of each sample id: a suite must not count a question twice."""
-    first: dict[str, RawSample] = {}
-    doubles = []
-    for row in rows:
-        twin = first.setdefault(row.sample_id, row)
-        if twin is not row:
-            doubles.append(
-                Rejection(
-                    stage=STAGE.name,
-                    row_id=f"{row.source}:{row.source_row_id}",
-                    reason=RejectReason.EXACT_DUPLICATE,
-                    evidence=f"equals {twin.source}:{twin.source_row_id} of suite {row.split}",
-                )
-            )
-    return list(first.values()), doubles
-
-
-def _write_samples(folder: Path, samples: list[RawSample], images: ImageWriter) -> None:
-    write_records(
-        folder / "records",
-        samples,
-        RawSample,
-        key=lambda row: (row.sample_id, row.source, row.source_row_id),
-    )
-    images.close(keep={ref.sha256 for sample in samples for ref in sample.images})
 
 
 def _remove_others(folder: Path, *, keep: set[str]) -> None:

@@ -9,6 +9,7 @@ from agentic_vlm.analysis.examples import Example, choose_examples
 from agentic_vlm.analysis.flow import count_flow
 from agentic_vlm.analysis.report import ReportContent, write_report
 from agentic_vlm.analysis.scores import parse_summary, title_of
+from agentic_vlm.curation.card import write_card
 from agentic_vlm.evaluation.suites import SUITES
 from agentic_vlm.evaluation.summary import column_of, summarize
 from agentic_vlm.evaluation.tables import family_tables
@@ -90,6 +91,14 @@ def _write(
     )
     with replacing_folder(context.write_to("data/reports")) as folder:
         write_report(content, folder)
+        if (data / "curated").exists():
+            write_card(
+                context.root,
+                context.params.ingest,
+                num_attempts=context.params.probe.num_attempts,
+                folder=folder,
+                figures=("figures/probe_passes.png",),
+            )
         return sum(path.is_file() for path in folder.rglob("*"))
 
 

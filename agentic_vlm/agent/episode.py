@@ -120,10 +120,10 @@ class _Loop:
         raise AssertionError("the last turn always ends the episode")
 
     def _room(self) -> int:
-        limit = self.params.max_turn_tokens
-        if self.state.context is None:
-            return limit
-        return min(limit, self.params.max_context_tokens - self.state.context.num_tokens)
+        # A server counts what the last observation added only with the next turn.
+        context, known = self.state.context, self.state.num_context_tokens
+        num_tokens = known if context is None else context.num_tokens
+        return min(self.params.max_turn_tokens, self.params.max_context_tokens - num_tokens)
 
     async def _complete(self, number: int, prefill: str, room: int) -> Completion:
         context = self.state.context
@@ -153,6 +153,7 @@ class _Loop:
             if ids is None:
                 raise ValueError(f"policy {self.policy.policy_id} gives no token ids to render")
             context.append_policy(ids, completion.logprobs)
+        self.state.num_context_tokens = completion.num_context_tokens
         text = prefill + completion.text
         self.state.messages.append(ChatMessage(Role.ASSISTANT, (text,)))
         num_tokens = completion.num_tokens if ids is None else len(ids)

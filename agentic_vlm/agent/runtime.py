@@ -4,13 +4,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agentic_vlm import sandbox, search
 from agentic_vlm.agent.render import Renderer
 from agentic_vlm.backends.base import Policy
+from agentic_vlm.errors import ArtifactMissing
 from agentic_vlm.params import Params
 from agentic_vlm.schema import CheckpointCard
 from agentic_vlm.tools.toolbox import Toolkit
+
+if TYPE_CHECKING:
+    from agentic_vlm.backends.patient import PatientPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,18 @@ class Runtime:
     """Makes token ids; absent for policies that take text."""
     kit: Toolkit
     """What the tools of all episodes share."""
+    server: "PatientPolicy | None" = None
+    """The policy again, where a server samples; attempts then do not depend on each other, so each
+    is kept as soon as it is finished."""
+
+    def check_lost(self) -> None:
+        """Stop where the server of the policy is lost.
+
+        Raises:
+            BackendUnavailable: it is.
+        """
+        if self.server is not None:
+            self.server.check_lost()
 
 
 @asynccontextmanager
@@ -51,25 +68,29 @@ async def open_kit(params: Params, *, corpus: Path) -> AsyncIterator[Toolkit]:
 
 @asynccontextmanager
 async def open_runtime(params: Params, *, checkpoint: Path, corpus: Path) -> AsyncIterator[Runtime]:
-    """Load a checkpoint into this process and open the tools.
+    """Open the policy of a checkpoint and the tools, as `model.policy` says.
 
     Args:
         params: the whole of params.yaml.
-        checkpoint: folder with weights, processor and `card.json`.
+        checkpoint: folder with `card.json`; with weights and processor unless a server holds them.
         corpus: folder of the encyclopedia and its index.
 
     Raises:
         ArtifactMissing: the folder holds no checkpoint.
+        InfrastructureError: no server is named, it is lost, or it does not see pictures.
     """
+    if params.model.policy == "openai":
+        async with _open_served(params, checkpoint, corpus) as runtime:
+            yield runtime
+        return
     # torch takes seconds to import, and text backends never need it.
     from agentic_vlm.backends import local
 
     processor = local.load_processor(checkpoint)
-    card = CheckpointCard.model_validate_json((checkpoint / "card.json").read_text())
     policy = local.InProcessPolicy(
         local.load_model(checkpoint),
         processor,
-        policy_id=card.checkpoint_id,
+        policy_id=_read_card(checkpoint).checkpoint_id,
         max_batch=params.agent.max_concurrent,
         is_deterministic=params.agent.deterministic,
     )
@@ -78,3 +99,25 @@ async def open_runtime(params: Params, *, checkpoint: Path, corpus: Path) -> Asy
             yield Runtime(policy, Renderer(processor.tokenizer, vision=params.vision), kit)
         finally:
             await policy.close()
+
+
+@asynccontextmanager
+async def _open_served(params: Params, checkpoint: Path, corpus: Path) -> AsyncIterator[Runtime]:
+    # The client takes a second to import.
+    from agentic_vlm.backends.served import build_served, check_sees_pictures
+
+    policy = build_served(params.model, _read_card(checkpoint), checkpoint=checkpoint)
+    try:
+        await check_sees_pictures(policy)
+        async with open_kit(params, corpus=corpus) as kit:
+            yield Runtime(policy, None, kit, server=policy)
+    finally:
+        await policy.close()
+
+
+def _read_card(checkpoint: Path) -> CheckpointCard:
+    path = checkpoint / "card.json"
+    if not path.exists():
+        fix = "run the stage that writes the checkpoint; a published model needs a card too"
+        raise ArtifactMissing(str(path), "the checkpoint has no card", fix)
+    return CheckpointCard.model_validate_json(path.read_text(encoding="utf-8"))

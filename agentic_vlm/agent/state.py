@@ -66,6 +66,8 @@ class EpisodeState:
     """Encoded pictures of observations by digest."""
     timings: list[CallTiming] = field(default_factory=list)
     """One per call."""
+    num_context_tokens: int = 0
+    """Tokens after the last turn as a server counts them; 0 where nobody does."""
     failure: str = ""
     """The error text of an infrastructure failure."""
 

@@ -81,6 +81,8 @@ class Completion:
     """One per token id, under the sampling policy; absent where the backend gives none."""
     num_tokens: int = 0
     """Tokens written, for text backends; elsewhere `token_ids` tells."""
+    num_context_tokens: int = 0
+    """Tokens of prompt and completion as a server counts them; 0 where nobody does."""
 
 
 class Policy(Protocol):

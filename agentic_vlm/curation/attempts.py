@@ -3,7 +3,10 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+from PIL import Image
 
 from agentic_vlm.agent.batch import run_batch
 from agentic_vlm.agent.runtime import Runtime
@@ -70,65 +73,131 @@ async def run_attempts(
         params: seed, probe and grading.
         on_done: told how many attempts were finished.
         judge: decides what the rules leave open; absent: they stay open.
+
+    Raises:
+        BackendUnavailable: the server of the policy is lost; finished attempts are kept.
     """
-    judge = judge or NoJudge()
+    prober = _Prober(samples, runtime, store, work, params, judge or NoJudge(), on_done)
     finished = {probe_id(probe): probe for probe in work.probes}
     while attempts := schedule.next_round():
+        if runtime.server is None:
+            probes = await prober.make_chunks(attempts, finished)
+        else:
+            probes = await prober.make_each(attempts, finished)
+        for probe in probes:
+            schedule.record(probe.sample_id, probe.mode, probe.verdict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Prober:
+    samples: Mapping[str, CuratedSample]
+    runtime: Runtime
+    store: ImageStore
+    work: ProbeWork
+    params: Params
+    judge: Judge
+    on_done: Callable[[int], None]
+
+    async def make_chunks(
+        self, attempts: Sequence[Attempt], finished: Mapping[str, Probe]
+    ) -> list[Probe]:
+        """Make a round in chunks, each of which is kept as a whole."""
+        made: list[Probe] = []
         for chunk in chunks_of(attempts, _CHUNK):
-            known = [finished.get(f"{a.sample_id} {a.mode} {a.number}") for a in chunk]
+            known = [finished.get(_name(attempt)) for attempt in chunk]
             probes = [probe for probe in known if probe is not None]
             if len(probes) < len(chunk):
-                tasks = [_task(attempt, samples, store, params.seed) for attempt in chunk]
-                probes = await _run_chunk(tasks, samples, runtime, work, params, judge)
-            for probe in probes:
-                schedule.record(probe.sample_id, probe.mode, probe.verdict)
-            on_done(len(probes))
+                probes = await self._make(chunk)
+            made += probes
+            self.on_done(len(probes))
+        return made
 
+    async def make_each(
+        self, attempts: Sequence[Attempt], finished: Mapping[str, Probe]
+    ) -> list[Probe]:
+        """Make a round with a server, which forms its own batches; each attempt is kept at once.
 
-async def _run_chunk(
-    tasks: list[EpisodeTask],
-    samples: Mapping[str, CuratedSample],
-    runtime: Runtime,
-    work: ProbeWork,
-    params: Params,
-    judge: Judge,
-) -> list[Probe]:
-    episodes = await run_batch(
-        tasks,
-        policy=runtime.policy,
-        kit=runtime.kit,
-        renderer=runtime.renderer,
-        temperature=params.probe.temperature,
-    )
-    probes = await asyncio.gather(
-        *(
-            _to_probe(
-                task, episode.trajectory, samples[task.sample_id], params.grading, judge=judge
-            )
-            for task, episode in zip(tasks, episodes, strict=True)
+        Attempts at one sample follow each other, so that the server can reuse what it computed of
+        their common prompt.
+        """
+        probes = [finished[name] for name in map(_name, attempts) if name in finished]
+        self.on_done(len(probes))
+        queue = (attempt for attempt in attempts if _name(attempt) not in finished)
+
+        async def work() -> None:
+            for attempt in queue:
+                probes.extend(await self._make([attempt]))
+                if self._is_lost():
+                    return
+                self.on_done(1)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self.params.agent.max_concurrent):
+                group.create_task(work())
+        self.runtime.check_lost()
+        return probes
+
+    async def _make(self, attempts: Sequence[Attempt]) -> list[Probe]:
+        tasks = self._tasks(attempts)
+        episodes = await run_batch(
+            tasks,
+            policy=self.runtime.policy,
+            kit=self.runtime.kit,
+            renderer=self.runtime.renderer,
+            temperature=self.params.probe.temperature,
         )
-    )
-    work.add(list(zip(probes, episodes, strict=True)))
-    return probes
+        grading = self.params.grading
+        probes = await asyncio.gather(
+            *(
+                _to_probe(
+                    task,
+                    episode.trajectory,
+                    self.samples[task.sample_id],
+                    grading,
+                    judge=self.judge,
+                )
+                for task, episode in zip(tasks, episodes, strict=True)
+            )
+        )
+        rows = list(zip(probes, episodes, strict=True))
+        # What the loss of the server ended is made again by the next run.
+        self.work.add([row for row in rows if not (self._is_lost() and _has_failed(row[0]))])
+        return probes
+
+    def _tasks(self, attempts: Sequence[Attempt]) -> list[EpisodeTask]:
+        """Return the tasks; those of one sample share its pictures."""
+        pictures: dict[str, tuple[Image.Image, ...]] = {}
+        tasks = []
+        for sample_id, mode, number in attempts:
+            sample = self.samples[sample_id]
+            if sample_id not in pictures:
+                pictures[sample_id] = tuple(self.store.get(ref) for ref in sample.images)
+            seed = episode_seed(self.params.seed, sample_id=sample_id, mode=mode, attempt=number)
+            tasks.append(
+                EpisodeTask(
+                    sample_id=sample_id,
+                    question=sample.question,
+                    images=pictures[sample_id],
+                    image_refs=sample.images,
+                    mode=mode,
+                    attempt=number,
+                    seed=seed,
+                    stage="probe",
+                )
+            )
+        return tasks
+
+    def _is_lost(self) -> bool:
+        server = self.runtime.server
+        return server is not None and server.lost is not None
 
 
-def _task(
-    attempt: Attempt, samples: Mapping[str, CuratedSample], store: ImageStore, root_seed: int
-) -> EpisodeTask:
-    sample = samples[attempt.sample_id]
-    seed = episode_seed(
-        root_seed, sample_id=sample.sample_id, mode=attempt.mode, attempt=attempt.number
-    )
-    return EpisodeTask(
-        sample_id=sample.sample_id,
-        question=sample.question,
-        images=tuple(store.get(ref) for ref in sample.images),
-        image_refs=sample.images,
-        mode=attempt.mode,
-        attempt=attempt.number,
-        seed=seed,
-        stage="probe",
-    )
+def _name(attempt: Attempt) -> str:
+    return f"{attempt.sample_id} {attempt.mode} {attempt.number}"
+
+
+def _has_failed(probe: Probe) -> bool:
+    return probe.stop_reason == StopReason.INFRASTRUCTURE.value
 
 
 async def _to_probe(

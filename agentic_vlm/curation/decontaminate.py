@@ -97,7 +97,9 @@ class SuiteFilter:
                 # Word problems from one template share long runs and differ in numbers and names.
                 if decisive_words(twin.question) <= own:
                     return f"shares {' '.join(run)!r} with {_name(twin)}"
-        for name in self._questions.propose(sample.question):
+        # A sketch costs as much as all the rest; many suites have no long question without picture.
+        near = self._questions.propose(sample.question) if self._asked else []
+        for name in near:
             twin = self._asked[name]
             threshold = self._params.near_duplicate_threshold
             if (

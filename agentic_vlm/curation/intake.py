@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from agentic_vlm.curation.digests import DigestMap, digest_of
 from agentic_vlm.curation.shares import is_in_share
 from agentic_vlm.errors import ImageError
 from agentic_vlm.formats.cells import Columns
@@ -115,7 +116,7 @@ def _jsonl_lines(path: Path) -> Iterator[Line]:
 
 
 def _take_all(lines: Iterator[Line], intake: _Intake) -> Iterator[RawSample | Rejection]:
-    seen: set[str] = set()
+    seen = DigestMap()
     for line in lines:
         row = line.content
         if isinstance(row, RowFault):
@@ -123,7 +124,8 @@ def _take_all(lines: Iterator[Line], intake: _Intake) -> Iterator[RawSample | Re
             yield intake.reject(line, _REASONS[row.kind], f"{field}: {row.what}")
             continue
         own_id = row.own_id or str(line.number)
-        if own_id in seen:
+        digest = digest_of(own_id)
+        if seen.get(digest) is not None:
             evidence = f", field 'id': {own_id!r} stands twice"
             yield intake.reject(line, RejectReason.MALFORMED_ROW, evidence)
             continue
@@ -133,7 +135,7 @@ def _take_all(lines: Iterator[Line], intake: _Intake) -> Iterator[RawSample | Re
             continue
         outcome = _take(row, own_id, line, intake)
         if isinstance(outcome, RawSample):
-            seen.add(own_id)
+            seen.add(digest, line.number)
         yield outcome
 
 

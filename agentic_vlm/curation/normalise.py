@@ -63,4 +63,7 @@ def _image_fault(ref: ImageRef, params: CurateParams) -> str:
     if min(ref.width_px, ref.height_px) < params.min_side_px:
         size = f"{ref.width_px} x {ref.height_px}"
         return f"{ref.sha256[:12]}: {size} px, a side is below {params.min_side_px} px"
+    ratio = max(ref.width_px, ref.height_px) / min(ref.width_px, ref.height_px)
+    if ratio > params.max_ratio:
+        return f"{ref.sha256[:12]}: the sides differ by {ratio:.0f}, more than {params.max_ratio:g}"
     return ""

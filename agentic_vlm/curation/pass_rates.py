@@ -1,7 +1,7 @@
 """Pass rates of the probe: with early stopping, the range in which the full rate lies."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from agentic_vlm.curation.rules import Tally, tally_probes
 from agentic_vlm.schema import CuratedSample, Probe, ProbeMode
@@ -43,11 +43,12 @@ def _rates(
         for mode in ProbeMode:
             known = [tallies[sample_id, mode] for sample_id in ids if (sample_id, mode) in tallies]
             if known:
-                rates[group][mode.value] = _range(known, k)
+                rates[group][mode.value] = rate_range(known, k)
     return rates
 
 
-def _range(tallies: list[Tally], k: int) -> dict[str, float | int]:
+def rate_range(tallies: Sequence[Tally], k: int) -> dict[str, float | int]:
+    """Return the range in which the mean pass rate of k attempts lies, and the samples."""
     num_correct = sum(tally.num_correct for tally in tallies)
     num_open = sum(k - tally.num_made + tally.num_unknown for tally in tallies)
     total = k * len(tallies)

@@ -3,13 +3,18 @@
 import re
 from collections.abc import Iterator
 
+import numpy as np
 from datasketch import MinHash, MinHashLSH
+from numpy.typing import NDArray
 
 _SHINGLE = 4
 _NUM_PERMUTATIONS = 128
 # 32 bands of 4 propose 99 % of the pairs from a similarity of 0.6 on, which a tenth of the words
 # changed stays above; the exact comparison decides.
-_BANDS = (32, 4)
+NUM_BANDS = 32
+"""Bands of a sketch; near questions share at least one."""
+_ROWS_PER_BAND = 4
+_MIX = np.random.default_rng(1).integers(1, 1 << 63, _ROWS_PER_BAND, np.uint64) | np.uint64(1)
 _MAX_CHANGED_WORDS = 0.1
 _WORD = re.compile(r"\w+(?:[.,]\d+)*")
 # Words that begin a sentence with a capital letter and name nothing.
@@ -114,7 +119,7 @@ class QuestionFinder:
 
     def __init__(self) -> None:
         """Begin without questions."""
-        self._index = MinHashLSH(num_perm=_NUM_PERMUTATIONS, params=_BANDS)
+        self._index = MinHashLSH(num_perm=_NUM_PERMUTATIONS, params=(NUM_BANDS, _ROWS_PER_BAND))
 
     def propose(self, text: str) -> list[str]:
         """Return names of questions that may be near, sorted."""
@@ -124,8 +129,17 @@ class QuestionFinder:
         """Return names of earlier questions that may be near, sorted; then add this one."""
         sketch = _sketch(text)
         names = sorted(self._index.query(sketch))
-        self._index.insert(name, sketch)
+        if name not in self._index:
+            self._index.insert(name, sketch)
         return names
+
+
+def bands_of(text: str) -> NDArray[np.uint64]:
+    """Return [32] numbers: questions that QuestionFinder would propose have one in common."""
+    values = _sketch(text).hashvalues.astype(np.uint64).reshape(NUM_BANDS, _ROWS_PER_BAND)
+    # The product wraps around, which is what mixes.
+    mixed: NDArray[np.uint64] = (values * _MIX).sum(axis=1, dtype=np.uint64)
+    return mixed
 
 
 def _sketch(text: str) -> MinHash:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from agentic_vlm.agent.batch import run_batch
 from agentic_vlm.agent.runtime import Runtime
+from agentic_vlm.agent.state import Episode
 from agentic_vlm.agent.task import EpisodeTask, episode_seed
 from agentic_vlm.errors import JudgeUnavailable
 from agentic_vlm.grading import Grade, Judge, grade_with_judge
@@ -29,6 +30,8 @@ from agentic_vlm.schema import (
 from agentic_vlm.store import ImageStore, ImageWriter, Parts
 
 STAGE_NAME = "evaluate"
+# Episodes whose pictures are decoded at the same time.
+_SERVED_CHUNK = 1024
 
 
 class Ask(NamedTuple):
@@ -51,6 +54,13 @@ class Collector:
     on_done: Callable[[int], None]
     """Told how many more episodes are finished."""
 
+    def keep(self, episodes: Sequence[Episode]) -> None:
+        """Keep finished episodes; pictures go first, since a trajectory names them."""
+        for episode in episodes:
+            for encoded in episode.pictures.values():
+                self.images.add(encoded)
+        self.parts.append(episode.trajectory for episode in episodes)
+
 
 def plan_asks(suites: Mapping[str, Sequence[RawSample]], modes: Sequence[ProbeMode]) -> list[Ask]:
     """Return every distinct sample of the suites in every mode, mode by mode."""
@@ -65,7 +75,11 @@ async def collect_episodes(
 
     Raises:
         ImageError: a picture of a sample is missing or broken.
+        BackendUnavailable: the server of the policy is lost; finished episodes are kept.
     """
+    if runtime.server is not None:
+        await _collect_served(asks, runtime=runtime, collector=collector, params=params)
+        return
     finished = collector.parts.finished_ids()
     size = params.agent.max_concurrent
     for start in range(0, len(asks), size):
@@ -82,10 +96,40 @@ async def collect_episodes(
             temperature=params.evaluate.temperature,
             on_episode=lambda task, episode: collector.on_done(1),
         )
-        for episode in episodes:
-            for encoded in episode.pictures.values():
-                collector.images.add(encoded)
-        collector.parts.append(episode.trajectory for episode in episodes)
+        collector.keep(episodes)
+
+
+async def _collect_served(
+    asks: Sequence[Ask], *, runtime: Runtime, collector: Collector, params: Params
+) -> None:
+    """The same with a server, which forms its own batches: each episode is kept at once."""
+    finished = collector.parts.finished_ids()
+    missing = [ask for ask in asks if _episode_id(ask, runtime) not in finished]
+    collector.on_done(len(asks) - len(missing))
+    for start in range(0, len(missing), _SERVED_CHUNK):
+        ended: list[Episode] = []
+
+        def keep(task: EpisodeTask, episode: Episode, ended: list[Episode] = ended) -> None:
+            if episode.trajectory.stop_reason is StopReason.INFRASTRUCTURE:
+                ended.append(episode)
+            else:
+                collector.keep([episode])
+            collector.on_done(1)
+
+        await run_batch(
+            [
+                _task(ask, collector.pictures, params.seed)
+                for ask in missing[start : start + _SERVED_CHUNK]
+            ],
+            policy=runtime.policy,
+            kit=runtime.kit,
+            renderer=runtime.renderer,
+            temperature=params.evaluate.temperature,
+            on_episode=keep,
+        )
+        # What the loss of the server ended is made again by the next run.
+        runtime.check_lost()
+        collector.keep(ended)
 
 
 async def grade_trajectories(

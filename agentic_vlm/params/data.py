@@ -146,6 +146,8 @@ class CurateParams(Section):
     """Largest picture that is kept, px. Ours."""
     min_side_px: Annotated[int, Field(ge=28)] = 28
     """Shortest side that is kept, px. Qwen2.5-VL: one merged patch is 28 px."""
+    max_ratio: Annotated[float, Field(ge=1.0, le=200.0)] = 200.0
+    """Largest ratio of the sides that is kept. Qwen2-VL's processor refuses more than 200."""
     near_duplicate_threshold: Share = 0.8
     """Jaccard similarity of shingles from which two questions are near-equal. Ours."""
     phash_distance: Annotated[int, Field(ge=0, le=64)] = 4

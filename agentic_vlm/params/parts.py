@@ -22,8 +22,11 @@ class ModelParams(Section):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of weights. Paper: bfloat16; pocket: float32, the only fast one on a CPU."""
     policy: Literal["in_process", "openai"] = "in_process"
-    """Who samples: this process, or an OpenAI-compatible server whose address is in the
-    environment. Paper: vLLM."""
+    """Who samples in probe and evaluate: this process, or an OpenAI-compatible server whose address
+    is in the environment. RL samples where it trains. Paper: vLLM."""
+    continues_turns: bool = False
+    """Whether that server goes on writing a turn that is begun, as vLLM does; else the policy is
+    trusted to begin its turns with `<think>` itself. Ours."""
 
 
 class VisionParams(Section):

@@ -24,7 +24,8 @@ from agentic_vlm.store.folders import list_parts, replacing_folder
 
 R = TypeVar("R", bound=Record)
 
-_ROWS_PER_PART = 50_000
+ROWS_PER_PART = 50_000
+"""Rows of one file of a folder."""
 _ROWS_PER_GROUP = 1_000
 _ROWS_PER_BATCH = 256
 
@@ -54,17 +55,17 @@ def write_records(
     if any(key(left) == key(right) for left, right in itertools.pairwise(rows)):
         rows.sort(key=lambda row: (key(row), row.model_dump_json()))
     with replacing_folder(folder) as draft:
-        for part, start in enumerate(range(0, max(len(rows), 1), _ROWS_PER_PART)):
-            chunk = rows[start : start + _ROWS_PER_PART]
+        for part, start in enumerate(range(0, max(len(rows), 1), ROWS_PER_PART)):
+            chunk = rows[start : start + ROWS_PER_PART]
             write_part(draft / f"part-{part:05d}.parquet", chunk, record_type)
     return len(rows)
 
 
-def write_part(path: Path, rows: list[R], record_type: type[R]) -> None:
+def write_part(path: Path, rows: Iterable[R], record_type: type[R]) -> None:
     """Write one Parquet file, row group by row group."""
+    left = iter(rows)
     with pq.ParquetWriter(path, arrow_schema(record_type), compression="zstd") as writer:
-        for start in range(0, len(rows), _ROWS_PER_GROUP):
-            chunk = rows[start : start + _ROWS_PER_GROUP]
+        while chunk := list(itertools.islice(left, _ROWS_PER_GROUP)):
             writer.write_table(to_table(chunk, record_type, where=str(path)))
 
 

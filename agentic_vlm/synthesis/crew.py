@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agentic_vlm.agent.task import EpisodeTask
 from agentic_vlm.backends.base import Policy
@@ -23,6 +24,9 @@ from agentic_vlm.schema import CuratedSample, ProbeMode, content_id
 from agentic_vlm.synthesis.budget import Budget
 from agentic_vlm.synthesis.teacher import TEACHER_ID, TeacherScript
 
+if TYPE_CHECKING:
+    from agentic_vlm.backends.patient import PatientPolicy
+
 STAGE = "synthesize"
 
 
@@ -34,6 +38,8 @@ class Seat:
     temperatures: tuple[float, ...]
     """By attempt, from the beginning again after the last."""
     weight: float = 1.0
+    server: "PatientPolicy | None" = None
+    """The policy again, where a server samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +64,17 @@ class Crew:
         temperatures = self.seats[number].temperatures
         return number, temperatures[attempt % len(temperatures)]
 
-    def check_budget(self) -> None:
-        """Stop where the budget is spent.
+    def check(self) -> None:
+        """Stop where the budget is spent or a server is lost.
 
         Raises:
             InfrastructureError: it is; finished attempts are kept for the next run.
         """
         if self.budget is not None:
             self.budget.check()
+        for seat in self.seats:
+            if seat.server is not None:
+                seat.server.check_lost()
 
     async def close(self) -> None:
         """Close all teachers."""
@@ -125,7 +134,7 @@ def _pool(pool: TeacherPool, scratch: Path) -> Crew:
             requests_per_minute=pool.requests_per_minute,
             patience_s=pool.patience_s,
         )
-        seats.append(Seat(policy, member.temperatures, member.weight))
+        seats.append(Seat(policy, member.temperatures, member.weight, policy))
     return Crew(tuple(seats), budget)
 
 

@@ -81,7 +81,7 @@ async def write_trajectories(
         on_done: told how many attempts were finished.
 
     Raises:
-        InfrastructureError: the budget is spent; what was finished is kept.
+        InfrastructureError: the budget is spent or a server is lost; what was finished is kept.
     """
     finished = work.trajectories.finished_ids()
     num_attempts = params.synthesize.num_attempts
@@ -99,7 +99,7 @@ async def write_trajectories(
             for (number, temperature), group in groups.items()
         ]
         await asyncio.gather(*runs)
-        crew.check_budget()
+        crew.check()
         on_done(len(tasks))
 
 

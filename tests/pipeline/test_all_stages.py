@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -125,6 +126,17 @@ def test_the_summary_scores_every_model(finished):
     assert set(MODELS) <= set(summary["models"])
     accuracy = summary["models"]["rl"]["all"]["accuracy"]
     assert {"mean", "low", "high", "n"} <= set(accuracy)
+
+
+def test_the_report_holds_a_data_card_with_pictures_and_the_figure_of_difficulty(finished):
+    folder = finished.root / "data" / "reports"
+    card = (folder / "data_card.md").read_text()
+    paths = re.findall(r"!\[[^]]*\]\(([^)]+)\)", card)
+    assert "figures/probe_passes.png" in paths
+    assert len(paths) > 1
+    assert all((folder / path).is_file() for path in paths)
+    num_raw = finished.reports["ingest", ""].summary["num_train"]
+    assert f'ingest["raw samples: {num_raw}"]' in card
 
 
 def test_nothing_but_outputs_is_left_behind(finished):

@@ -12,7 +12,7 @@ from agentic_vlm.agent.render import Renderer
 from agentic_vlm.agent.replay import replay
 from agentic_vlm.agent.state import Episode
 from agentic_vlm.agent.task import EpisodeTask
-from agentic_vlm.backends.base import Request
+from agentic_vlm.backends.base import Completion, FinishReason, Request, SamplingParams
 from agentic_vlm.backends.scripted import ScriptedPolicy
 from agentic_vlm.errors import BackendUnavailable, SandboxUnavailable
 from agentic_vlm.schema import (
@@ -233,3 +233,29 @@ def test_a_stored_trajectory_replays_to_the_same_tokens(run: Run, renderer: Rend
     assert context.ids == episode.context.ids
     assert context.loss_mask == episode.context.loss_mask
     assert [p.digest for p in context.placed] == [p.digest for p in episode.context.placed]
+
+
+def test_the_tokens_that_a_server_counts_end_an_episode_that_is_too_long(
+    make_kit: Callable[..., Toolkit], make_task: Callable[..., EpisodeTask]
+) -> None:
+    task, tools = make_task(), make_kit(max_turn_tokens=40, max_context_tokens=100)
+    rooms: list[int] = []
+
+    class Counting(ScriptedPolicy):
+        async def complete(self, request: Request, params: SamplingParams) -> Completion:
+            rooms.append(params.max_tokens)
+            num = 70 + 30 * request.turn
+            return Completion(SEARCH, FinishReason.STOP, None, None, num_context_tokens=num)
+
+    episode = asyncio.run(
+        run_episode(
+            task,
+            policy=Counting(lambda request: ""),
+            toolbox=Toolbox.for_episode(tools, images=task.images, seed=task.seed),
+            renderer=None,
+            params=tools.agent,
+            temperature=1.0,
+        )
+    )
+    assert episode.trajectory.stop_reason is StopReason.LENGTH
+    assert rooms == [40, 30]

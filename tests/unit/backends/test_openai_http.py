@@ -47,6 +47,7 @@ def complete(
     *,
     prefix: str = "",
     continues: bool = False,
+    times: int = 1,
 ) -> Completion:
     def respond(request: httpx2.Request) -> httpx2.Response:
         return httpx2.Response(200, json=answer) if isinstance(answer, dict) else answer(request)
@@ -56,11 +57,12 @@ def complete(
         client = openai.AsyncOpenAI(
             base_url="http://server.test/v1", api_key="k", http_client=http, max_retries=0
         )
-        policy = OpenAIPolicy("m", client=client, continues_messages=continues)
+        policy = OpenAIPolicy("m", client=client, continues_messages=continues, counts_context=True)
         parts = (Image.new("RGB", (28, 28), "red"), "What is it?")
         messages = [ChatMessage(Role.SYSTEM, ("sys",)), ChatMessage(Role.USER, parts)]
         request = Request("e1", 0, messages, None, [], prefix)
-        completion = await policy.complete(request, SamplingParams(0.5, 64, STOP, 3))
+        for _ in range(times):
+            completion = await policy.complete(request, SamplingParams(0.5, 64, STOP, 3))
         await policy.close()
         return completion
 
@@ -145,3 +147,38 @@ def test_a_server_that_is_not_there_is_unavailable() -> None:
 def test_an_answer_without_a_choice_is_unavailable() -> None:
     with pytest.raises(BackendUnavailable, match="holds no choice"):
         complete({**reply(""), "choices": []})
+
+
+def test_a_server_that_fails_at_stop_strings_is_asked_without_them() -> None:
+    bodies: list[dict[str, Any]] = []
+
+    def respond(request: httpx2.Request) -> httpx2.Response:
+        bodies.append(json.loads(request.content))
+        if "stop" in bodies[-1]:
+            return httpx2.Response(500, json={"error": {"message": "no get_vocab"}})
+        return httpx2.Response(200, json=reply("<code>x</code> and so on"))
+
+    assert complete(respond, times=3).text == "<code>x</code>"
+    assert ["stop" in body for body in bodies] == [True, False, False, False]
+
+
+def test_a_block_is_not_closed_where_no_stop_string_was_sent() -> None:
+    def respond(request: httpx2.Request) -> httpx2.Response:
+        if "stop" in json.loads(request.content):
+            return httpx2.Response(400, json={"error": {"message": "stop is not supported"}})
+        return httpx2.Response(200, json=reply("I use <code>"))
+
+    assert complete(respond, times=2).text == "I use <code>"
+
+
+def test_a_call_that_the_server_took_out_of_the_text_is_put_back() -> None:
+    call = {"id": "1", "type": "function"}
+    call["function"] = {"name": "search", "arguments": '{"query": "a"}'}
+    answer = reply("<think>so</think>", finish="tool_calls")
+    answer["choices"][0]["message"]["tool_calls"] = [call]
+    written = '{"name": "search", "arguments": {"query": "a"}}'
+    assert complete(answer).text == f"<think>so</think><tool_call>\n{written}\n</tool_call>"
+
+
+def test_the_context_is_what_the_server_counts() -> None:
+    assert complete(reply("x")).num_context_tokens == 6

@@ -1,6 +1,12 @@
 import asyncio
+import json
+
+import httpx2
+import openai
 
 from agentic_vlm.agent.runtime import Runtime
+from agentic_vlm.backends.openai_http import OpenAIPolicy
+from agentic_vlm.backends.patient import PatientPolicy
 from agentic_vlm.backends.scripted import ScriptedPolicy
 from agentic_vlm.curation.attempts import ProbeWork, run_attempts
 from agentic_vlm.curation.schedule import Rules, Schedule
@@ -15,29 +21,58 @@ from agentic_vlm.tools.toolbox import Toolkit
 
 def probe(folder, samples, script):
     """Run all attempts with a scripted base; return the probes and how many turns it wrote."""
-    params = Params()
-    agent = params.agent.model_copy(update={"max_infrastructure_retries": 0})
-    kit = Toolkit(agent, params.vision, params.search, FakeSandbox(), FakeSearch())
     turns = []
 
     def write(request):
         turns.append(request)
         return script(request)
 
+    return run(folder, samples, ScriptedPolicy(write)), len(turns)
+
+
+def run(folder, samples, policy, *, server=None):
+    params = Params()
+    agent = params.agent.model_copy(update={"max_infrastructure_retries": 0, "max_concurrent": 2})
+    params = params.model_copy(update={"agent": agent})
+    kit = Toolkit(agent, params.vision, params.search, FakeSandbox(), FakeSearch())
     work = ProbeWork(folder / "scratch", folder / "images")
     schedule = Schedule(samples, Rules.of(params.probe, params.allocate))
     asyncio.run(
         run_attempts(
             schedule,
             samples,
-            runtime=Runtime(ScriptedPolicy(write), None, kit),
+            runtime=Runtime(policy, None, kit, server=server),
             store=ImageStore({}),
             work=work,
             params=params,
             on_done=lambda count: None,
         )
     )
-    return list(work.probes), len(turns)
+    return list(work.probes)
+
+
+def served(folder, samples, *, max_requests=None):
+    """Run all attempts with a server that refuses after some; return how many it answered."""
+    seeds = []
+
+    def respond(request):
+        if len(seeds) == max_requests:
+            return httpx2.Response(401, json={"error": {"message": "no"}})
+        seeds.append(json.loads(request.content)["seed"])
+        choice = {"index": 0, "finish_reason": "stop"}
+        choice["message"] = {"role": "assistant", "content": "<answer>red</answer>"}
+        body = {"id": "1", "object": "chat.completion", "created": 0, "model": "m"}
+        return httpx2.Response(200, json={**body, "choices": [choice]})
+
+    http = httpx2.AsyncClient(transport=httpx2.MockTransport(respond))
+    client = openai.AsyncOpenAI(
+        base_url="http://server.test/v1", api_key="k", http_client=http, max_retries=0
+    )
+    policy = PatientPolicy(OpenAIPolicy("m", client=client, policy_id="base"), patience_s=1.0)
+    try:
+        return run(folder, samples, policy, server=policy), seeds
+    except BackendUnavailable as fault:
+        return fault, seeds
 
 
 def test_attempts_stop_once_settled_and_are_not_made_again(tmp_path, make_sample):
@@ -59,3 +94,18 @@ def test_an_outage_is_never_a_wrong_answer(tmp_path, make_sample):
     assert {(p.verdict, p.is_needed, p.stop_reason) for p in probes} == {
         (None, True, "infrastructure")
     }
+
+
+def test_a_server_that_is_lost_ends_the_run_and_what_is_finished_is_not_asked_again(
+    tmp_path, make_sample
+):
+    samples = {name: make_sample(sample_id=name, answer="K47") for name in "ab"}
+    calm, all_seeds = served(tmp_path / "calm", samples)
+    fault, first = served(tmp_path / "lost", samples, max_requests=9)
+    assert isinstance(fault, BackendUnavailable)
+    assert "finished attempts are kept" in fault.fix
+    probes, second = served(tmp_path / "lost", samples)
+    assert sorted(first + second) == sorted(all_seeds)
+    assert sorted(map(str, probes)) == sorted(map(str, calm))
+    assert len(calm) == 2 * (6 + 8)
+    assert {probe.verdict for probe in probes} == {Verdict.INCORRECT}

@@ -158,7 +158,8 @@ def test_normalising_gives_a_type_and_rejects_what_nobody_can_check(make_sample)
     assert rejected.reason is RejectReason.NOT_VERIFIABLE
 
 
-def test_a_picture_outside_the_limits_is_rejected(make_sample):
-    small = ImageRef(sha256="0" * 64, width_px=27, height_px=100)
+@pytest.mark.parametrize("size", [(27, 100), (28, 5700), (5000, 4000)])
+def test_a_picture_outside_the_limits_is_rejected(make_sample, size):
+    small = ImageRef(sha256="0" * 64, width_px=size[0], height_px=size[1])
     rejected = normalise_sample(make_sample(images=(small,)), PARAMS)
     assert rejected.reason is RejectReason.IMAGE_OUTSIDE_LIMITS

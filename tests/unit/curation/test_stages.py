@@ -1,4 +1,7 @@
 import json
+import os
+from collections import Counter
+from pathlib import Path
 
 import pytest
 from pyarrow.parquet import read_table
@@ -78,6 +81,7 @@ def test_allocate_keeps_its_books(small):
     )
     report = allocate.STAGE.execute(allocate.run, root=small)
     assert report.num_out == report.num_in == len(samples)
+    assert report.summary["num_tool_optional"] == {"sft": 0, "rl": 0}
     rl = read_records(small / "data/pools/rl/records", CuratedSample)
     assert {sample.family for sample in rl} == {"search"}
 
@@ -107,3 +111,44 @@ def test_published_files_and_registered_sources_come_in_through_the_stage(small)
     assert (held_out.answer, held_out.answer_type) == ("Ann", "text")
     articles = read_table(small / "data/corpus/articles").to_pylist()
     assert "Ostrava was founded by Ann." in {article["text"] for article in articles}
+
+
+SAMPLES = Path(os.environ.get("AGENTIC_SAMPLES", Path(__file__).parents[4] / "shared" / "samples"))
+REAL = {
+    "math_vision": ("math_vision", "math_vision/test.jsonl", 240),
+    "gsm8k": ("gsm8k", "gsm8k/test.jsonl", 300),
+    "xquad": ("squad", "xquad/xquad.en.json", 1190),
+    "fvqa": ("verl", "fvqa/mini_data.parquet", 5),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not SAMPLES.is_dir(), reason="real samples are absent; name their folder in AGENTIC_SAMPLES"
+)
+def test_real_rows_pass_all_filters_of_both_stages_or_leave_with_a_reason(small):
+    params = read_yaml(small / "params.yaml")
+    known = {"images": None, "columns": {}, "share": 1.0, "family": "reasoning", "suite": None}
+    params["ingest"]["sources"] = params["ingest"]["sources"][:1] + [
+        {**known, "type": kind, "name": name, "path": str(SAMPLES / path)}
+        for name, (kind, path, _) in REAL.items()
+    ]
+    (small / "params.yaml").write_text(json.dumps(params))
+    first = ingest.STAGE.execute(ingest.run, root=small)
+    second = curate.STAGE.execute(curate.run, root=small)
+    assert first.num_in == first.num_out + sum(first.left_out.values())
+    assert second.num_in == second.num_out + sum(second.left_out.values())
+    kept = Counter(
+        row.source for row in read_records(small / "data/curated/records", CuratedSample)
+    )
+    lost = Counter(
+        row.row_id.split(":")[0]
+        for folder in ("raw", "curated")
+        for row in read_records(small / "data" / folder / "rejections", Rejection)
+    )
+    assert {name: kept[name] + lost[name] for name in REAL} == {
+        name: num_rows for name, (_, _, num_rows) in REAL.items()
+    }
+    assert {name: kept[name] / num_rows for name, (_, _, num_rows) in REAL.items()} == {
+        name: pytest.approx(1.0, abs=0.05) for name in REAL
+    }

@@ -1,10 +1,15 @@
 """Answering suites with a model, and grading the answers."""
 
 import asyncio
+import json
 
+import httpx2
+import openai
 import pytest
 
 from agentic_vlm.agent.runtime import Runtime
+from agentic_vlm.backends.openai_http import OpenAIPolicy
+from agentic_vlm.backends.patient import PatientPolicy
 from agentic_vlm.backends.scripted import ScriptedPolicy
 from agentic_vlm.errors import BackendUnavailable
 from agentic_vlm.evaluation.run import (
@@ -40,7 +45,7 @@ def evaluate(tmp_path, make_image, suite):
     """Give a function that answers the suite with tools and returns trajectories and pictures."""
     crop = CellResult(CellStatus.OK, images=(make_image("green"),))
 
-    def run(script):
+    def run(script, server=None):
         kit = Toolkit(
             agent=PARAMS.agent, vision=VisionParams(), search=SearchParams(),
             sandbox=FakeSandbox({"image_1.crop((0, 0, 30, 30))": crop}), provider=FakeSearch(),
@@ -53,7 +58,7 @@ def evaluate(tmp_path, make_image, suite):
             on_done=done.append,
         )
         asks = plan_asks({"pocket": suite}, (ProbeMode.AGENT,))
-        runtime = Runtime(ScriptedPolicy(script), None, kit)
+        runtime = Runtime(server or ScriptedPolicy(script), None, kit, server=server)
         asyncio.run(collect_episodes(asks, runtime=runtime, collector=collector, params=PARAMS))
         collector.images.close()
         return list(collector.parts), sum(done)
@@ -131,3 +136,32 @@ def test_a_sample_of_two_suites_is_asked_once_and_counted_twice(evaluate, suite)
 def test_every_mode_asks_every_sample(suite):
     asks = plan_asks({"pocket": suite}, (ProbeMode.DIRECT, ProbeMode.AGENT))
     assert [ask.mode for ask in asks] == [ProbeMode.DIRECT] * 4 + [ProbeMode.AGENT] * 4
+
+
+def serve(asked, *, max_requests):
+    """Return a server that answers each turn and refuses the key after some requests."""
+
+    def respond(request):
+        if len(asked) == max_requests:
+            return httpx2.Response(401, json={"error": {"message": "no"}})
+        asked.append(json.loads(request.content)["seed"])
+        choice = {"index": 0, "finish_reason": "stop"}
+        choice["message"] = {"role": "assistant", "content": "<answer>red</answer>"}
+        body = {"id": "1", "object": "chat.completion", "created": 0, "model": "m"}
+        return httpx2.Response(200, json={**body, "choices": [choice]})
+
+    http = httpx2.AsyncClient(transport=httpx2.MockTransport(respond))
+    client = openai.AsyncOpenAI(
+        base_url="http://server.test/v1", api_key="k", http_client=http, max_retries=0
+    )
+    return PatientPolicy(OpenAIPolicy("m", client=client), patience_s=1.0)
+
+
+def test_a_lost_server_ends_the_run_and_only_what_it_ended_is_asked_again(evaluate):
+    first, second = [], []
+    with pytest.raises(BackendUnavailable, match="finished attempts are kept"):
+        evaluate(None, server=serve(first, max_requests=3))
+    trajectories, num_done = evaluate(None, server=serve(second, max_requests=9))
+    assert (len(first), len(second), num_done) == (3, 1, 4)
+    assert {row.stop_reason.value for row in trajectories} == {"answer"}
+    assert len({row.trajectory_id for row in trajectories}) == len(trajectories) == 4
