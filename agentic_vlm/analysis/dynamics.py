@@ -102,6 +102,26 @@ def rl_curves(rollouts: Iterable[Rollout]) -> list[StepFigures]:
     return [_figures(step, sums) for step, sums in sorted(steps.items())]
 
 
+def rl_curves_by_family(
+    rollouts: Iterable[Rollout], families: Mapping[str, str]
+) -> dict[str, list[StepFigures]]:
+    """Return the averages of each step by family.
+
+    Args:
+        rollouts: read once.
+        families: family by sample id; rollouts of other samples are left out.
+    """
+    steps: dict[str, dict[int, _Sums]] = {}
+    for rollout in rollouts:
+        family = families.get(rollout.trajectory.sample_id)
+        if family is not None:
+            steps.setdefault(family, {}).setdefault(rollout.step, _Sums()).add(rollout)
+    return {
+        family: [_figures(step, sums) for step, sums in sorted(own.items())]
+        for family, own in sorted(steps.items())
+    }
+
+
 def _figures(step: int, sums: _Sums) -> StepFigures:
     return StepFigures(
         step=step,

@@ -5,6 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from agentic_vlm.analysis.error_tables import (
+    change_table,
+    error_table,
+    evidence_table,
+    sequence_table,
+)
 from agentic_vlm.analysis.errors import diagnose, diagnose_sample, shows_evidence
 from agentic_vlm.schema import (
     FinalAnswer,
@@ -105,3 +111,70 @@ def test_a_crop_must_hold_most_of_the_evidence():
     assert shows_evidence(ToolCall(tool="python", code="image_1.crop((0, 56, 90, 112))"), CROP)
     assert not shows_evidence(ToolCall(tool="python", code="image_1.crop((0, 0, 80, 80))"), CROP)
     assert not shows_evidence(ToolCall(tool="python", code="image_2.crop((0, 0, 448, 448))"), CROP)
+
+
+def crop_of(box):
+    return code(f"image_1.crop({box})")
+
+
+@pytest.fixture
+def answered(make_trajectory, make_sample):
+    """Give four samples and what two models made of them."""
+    samples = {
+        name: make_sample(
+            sample_id=name, family="perception", need="tool", solution=(CROP,), question=f"{name}?"
+        )
+        for name in ("a", "b", "c", "d")
+    }
+
+    def episode(model, name, verdict, *turns):
+        return make_trajectory(
+            trajectory_id=f"{model}-{name}", sample_id=name, verdict=verdict, answer="7",
+            turns=(*turns, END),
+        )  # fmt: skip
+
+    right, aside = crop_of((56, 56, 112, 112)), crop_of((0, 0, 56, 56))
+    episodes = {
+        "sft": [
+            episode("sft", "a", "incorrect", aside), episode("sft", "b", "correct", right),
+            episode("sft", "c", "incorrect"), episode("sft", "d", "incorrect", right),
+        ],
+        "rl": [
+            episode("rl", "a", "correct", right), episode("rl", "b", "incorrect", aside),
+            episode("rl", "c", "incorrect"), episode("rl", "d", "correct", aside, right),
+        ],
+    }  # fmt: skip
+    return episodes, samples
+
+
+def cells_of(text):
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:]]
+
+
+def test_errors_are_counted_by_model(answered):
+    rows = cells_of(error_table(*answered))
+    assert rows[0] == [
+        "SFT", "3", "0 (0.0 %)", "0 (0.0 %)", "0 (0.0 %)", "1 (33.3 %)", "1 (33.3 %)",
+        "1 (33.3 %)",
+    ]  # fmt: skip
+    assert rows[1][:2] == ["RL", "2"]
+
+
+def test_crops_are_held_against_the_evidence(answered):
+    sft, rl = cells_of(evidence_table(*answered))
+    assert sft == ["SFT", "3", "66.7 %", "2", "50.0 %", "1", "0.0 %"]
+    assert rl == ["RL", "4", "50.0 %", "2", "100.0 %", "1", "0.0 %"]
+
+
+def test_combinations_are_told_in_order_with_their_accuracy(answered):
+    rows = cells_of(sequence_table(answered[0]))
+    assert ["RL", "crop, then crop", "1", "100.0 %"] in rows
+    assert rows[0] == ["SFT", "crop", "3", "33.3 %"]
+
+
+def test_what_rl_newly_solves_and_breaks_is_told_with_examples(answered):
+    solved, broken = cells_of(change_table(*answered, before="sft", after="rl"))
+    assert solved[:3] == ["perception", "newly solved", "2"]
+    assert "a? '7' (1 calls) -&gt; '7' (1 calls)" in solved[3]
+    assert broken[:3] == ["perception", "newly broken", "1"]
+    assert change_table({}, {}, before="sft", after="rl") == "SFT or RL was not evaluated."
