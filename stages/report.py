@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from agentic_vlm.analysis.dynamics import pass_counts, rl_curves
+from agentic_vlm.analysis.dynamics import pass_counts, rl_curves, rl_curves_by_family
 from agentic_vlm.analysis.examples import Example, choose_examples
 from agentic_vlm.analysis.flow import count_flow
 from agentic_vlm.analysis.report import ReportContent, write_report
@@ -14,7 +14,7 @@ from agentic_vlm.evaluation.suites import SUITES
 from agentic_vlm.evaluation.summary import column_of, summarize
 from agentic_vlm.evaluation.tables import family_tables
 from agentic_vlm.runlog import write_json
-from agentic_vlm.schema import Probe, RawSample, Rollout, ScoredAnswer, Trajectory
+from agentic_vlm.schema import CuratedSample, Probe, RawSample, Rollout, ScoredAnswer, Trajectory
 from agentic_vlm.stage import Stage, StageContext, StageReport
 from agentic_vlm.store import ImageStore, iter_records, read_records
 from agentic_vlm.store.folders import replacing_folder
@@ -82,7 +82,11 @@ def _write(
     content = ReportContent(
         summary=parse_summary(summary),
         trajectories=trajectories,
+        samples=_suite_samples(context),
         curves=rl_curves(_rows_if_run(data / "rollouts" / "records", Rollout)),
+        family_curves=rl_curves_by_family(
+            _rows_if_run(data / "rollouts" / "records", Rollout), _training_families(data)
+        ),
         passes=pass_counts(_rows_if_run(data / "probes" / "records", Probe)),
         flow=count_flow(data),
         examples=_examples(context, models, trajectories),
@@ -127,15 +131,26 @@ def _examples(
     model = next((name for name in reversed(models) if name in trajectories), None)
     if model is None:
         return []
+    samples = _suite_samples(context)
+    num_examples = context.params.report.num_examples
+    return choose_examples(trajectories[model], samples, model=model, num_examples=num_examples)
+
+
+def _suite_samples(context: StageContext) -> dict[str, RawSample]:
     suites = [context.root / "data" / "suites" / name for name in context.params.evaluate.suites]
-    samples = {
+    return {
         sample.sample_id: sample
         for suite in suites
         if suite.exists()
         for sample in read_records(suite / "records", RawSample)
     }
-    num_examples = context.params.report.num_examples
-    return choose_examples(trajectories[model], samples, model=model, num_examples=num_examples)
+
+
+def _training_families(data: Path) -> dict[str, str]:
+    """Return the family of each curated sample, or none where curate was not run."""
+    folder = data / "curated" / "records"
+    rows = iter_records(folder, CuratedSample) if folder.exists() else ()
+    return {row.sample_id: row.family for row in rows}
 
 
 def _rows_if_run(folder: Path, record_type: type[R]) -> Iterable[R]:

@@ -1,11 +1,24 @@
 """Writes the folder of the report: report.md, figures, examples.html."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from agentic_vlm.analysis.calls import CallKind
 from agentic_vlm.analysis.dynamics import PassCounts, StepFigures
+from agentic_vlm.analysis.error_tables import (
+    change_table,
+    error_table,
+    evidence_table,
+    sequence_table,
+)
 from agentic_vlm.analysis.examples import Example, render_page
+from agentic_vlm.analysis.family_dynamics import (
+    draw_family_dynamics,
+    family_dynamics_table,
+    family_kinds_table,
+)
 from agentic_vlm.analysis.figures import (
     FigureFile,
     draw_accuracy,
@@ -24,7 +37,8 @@ from agentic_vlm.analysis.tables import (
     pair_table,
     realx_table,
 )
-from agentic_vlm.schema import Trajectory
+from agentic_vlm.analysis.tool_use import kinds_by_family_table, kinds_of
+from agentic_vlm.schema import RawSample, Trajectory
 from agentic_vlm.store import ImageStore
 
 _FIGURES = "figures"
@@ -38,8 +52,12 @@ class ReportContent:
     """metrics/summary.json."""
     trajectories: Mapping[str, Sequence[Trajectory]]
     """Graded episodes by model, as named in the summary."""
+    samples: Mapping[str, RawSample]
+    """Samples of the suites by id."""
     curves: Sequence[StepFigures]
     """RL steps; empty where RL was not run."""
+    family_curves: Mapping[str, Sequence[StepFigures]]
+    """The same by family."""
     passes: Mapping[str, PassCounts]
     """Probe by mode; empty where it was not run."""
     flow: Sequence[FlowRow]
@@ -57,7 +75,8 @@ def write_report(content: ReportContent, folder: Path) -> None:
     figures = folder / _FIGURES
     scores = draw_accuracy(content.summary, figures), draw_calls(content.summary, figures)
     curves, passes = draw_rl(content.curves, figures), draw_passes(content.passes, figures)
-    text = _render(content, scores=scores, curves=curves, passes=passes)
+    families = draw_family_dynamics(content.family_curves, figures)
+    text = _render(content, scores=scores, curves=(curves, families), passes=passes)
     (folder / "report.md").write_text(text, encoding="utf-8")
     page = render_page(content.examples, content.pictures)
     (folder / "examples.html").write_text(page, encoding="utf-8")
@@ -67,7 +86,7 @@ def _render(
     content: ReportContent,
     *,
     scores: tuple[FigureFile, FigureFile],
-    curves: FigureFile,
+    curves: tuple[FigureFile, FigureFile],
     passes: FigureFile,
 ) -> str:
     accuracy, calls = scores
@@ -76,8 +95,8 @@ def _render(
         *_score_sections(content.summary, accuracy),
         *_suite_sections(content.suite_tables),
         *_tool_sections(content, calls),
-        "## Reinforcement learning",
-        _embed(curves),
+        *_error_sections(content),
+        *_training_sections(content, curves),
         "## What the base could do",
         _embed(passes),
         "## Data",
@@ -123,10 +142,57 @@ def _tool_sections(content: ReportContent, calls: FigureFile) -> list[str]:
         "### What calls are for",
         "Read from the code of each call; a call that failed is an error, whatever it was for.",
         kinds_table(content.trajectories),
+        "### Kinds by family",
+        kinds_by_family_table(_kinds_by_family(content)),
+        "### Combinations",
+        sequence_table(content.trajectories),
         "### Left out, by number of calls",
         "Outages hit those who call tools. Where the shares differ, the means above are biased.",
         left_out_table(content.trajectories),
     ]
+
+
+def _error_sections(content: ReportContent) -> list[str]:
+    episodes, samples = content.trajectories, content.samples
+    return [
+        "## Why answers are wrong",
+        "The first fault that decided, by rule; docs/findings.md says how well the rules agree with"
+        " a reader.",
+        error_table(episodes, samples),
+        "### What crops showed",
+        "Where the sample says what there is to see: a crop shows the evidence if it holds half of"
+        " it.",
+        evidence_table(episodes, samples),
+        "### What RL newly solves and newly breaks",
+        change_table(episodes, samples, before="sft", after="rl"),
+    ]
+
+
+def _training_sections(content: ReportContent, curves: tuple[FigureFile, FigureFile]) -> list[str]:
+    over_all, by_family = curves
+    return [
+        "## Reinforcement learning",
+        _embed(over_all),
+        "### RL by family",
+        "Means over the rollouts of the first five steps -> those of the last five.",
+        family_dynamics_table(content.family_curves),
+        "Calls per rollout, by what they are for:",
+        family_kinds_table(content.family_curves),
+        _embed(by_family),
+    ]
+
+
+def _kinds_by_family(content: ReportContent) -> dict[str, dict[str, Counter[CallKind]]]:
+    found: dict[str, dict[str, Counter[CallKind]]] = {}
+    for model, episodes in content.trajectories.items():
+        own: dict[str, Counter[CallKind]] = {}
+        for episode in episodes:
+            sample = content.samples.get(episode.sample_id)
+            if sample is not None:
+                own.setdefault(sample.family, Counter()).update(kinds_of(episode))
+        if any(counts.total() for counts in own.values()):
+            found[model] = own
+    return found
 
 
 def _embed(figure: FigureFile) -> str:

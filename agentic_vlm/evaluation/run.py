@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from agentic_vlm.agent.batch import run_batch
 from agentic_vlm.agent.runtime import Runtime
 from agentic_vlm.agent.state import Episode
 from agentic_vlm.agent.task import EpisodeTask, episode_seed
 from agentic_vlm.errors import JudgeUnavailable
+from agentic_vlm.evaluation.controls.catalogue import tasks_runner
 from agentic_vlm.grading import Grade, Judge, grade_with_judge
 from agentic_vlm.params import GradingParams, Params
 from agentic_vlm.schema import (
@@ -82,20 +82,19 @@ async def collect_episodes(
         return
     finished = collector.parts.finished_ids()
     size = params.agent.max_concurrent
+    run_tasks = tasks_runner(
+        params.evaluate.control,
+        runtime,
+        temperature=params.evaluate.temperature,
+        on_episode=lambda task, episode: collector.on_done(1),
+    )
     for start in range(0, len(asks), size):
         chunk = asks[start : start + size]
         # Pictures are decoded chunk by chunk, so that few of them are in memory.
         if all(_episode_id(ask, runtime) in finished for ask in chunk):
             collector.on_done(len(chunk))
             continue
-        episodes = await run_batch(
-            [_task(ask, collector.pictures, params.seed) for ask in chunk],
-            policy=runtime.policy,
-            kit=runtime.kit,
-            renderer=runtime.renderer,
-            temperature=params.evaluate.temperature,
-            on_episode=lambda task, episode: collector.on_done(1),
-        )
+        episodes = await run_tasks([_task(ask, collector.pictures, params.seed) for ask in chunk])
         collector.keep(episodes)
 
 
@@ -116,17 +115,14 @@ async def _collect_served(
                 collector.keep([episode])
             collector.on_done(1)
 
-        await run_batch(
-            [
-                _task(ask, collector.pictures, params.seed)
-                for ask in missing[start : start + _SERVED_CHUNK]
-            ],
-            policy=runtime.policy,
-            kit=runtime.kit,
-            renderer=runtime.renderer,
+        run_tasks = tasks_runner(
+            params.evaluate.control,
+            runtime,
             temperature=params.evaluate.temperature,
             on_episode=keep,
         )
+        chunk = missing[start : start + _SERVED_CHUNK]
+        await run_tasks([_task(ask, collector.pictures, params.seed) for ask in chunk])
         # What the loss of the server ended is made again by the next run.
         runtime.check_lost()
         collector.keep(ended)

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Callable, Sequence
 
+from agentic_vlm.analysis.boxes import looked_at
 from agentic_vlm.analysis.calls import classify_call
 from agentic_vlm.schema import FinalAnswer, Rollout, ToolCall, Turn
 from agentic_vlm.slices import Entry
-from agentic_vlm.view.boxes import looked_at
 
 SpellTokens = Callable[[Sequence[int]], list[str]]
 """Returns the text of each token."""

@@ -3,7 +3,8 @@
 import pytest
 
 from agentic_vlm.analysis.calls import CallKind
-from agentic_vlm.analysis.dynamics import pass_counts, rl_curves
+from agentic_vlm.analysis.dynamics import pass_counts, rl_curves, rl_curves_by_family
+from agentic_vlm.analysis.family_dynamics import family_dynamics_table
 
 
 def test_a_step_is_averaged_over_its_rollouts(make_rollout):
@@ -51,3 +52,27 @@ def test_attempts_that_were_not_needed_leave_a_range(make_probe):
 def test_an_ungraded_attempt_may_have_been_right(make_probe):
     found = pass_counts([make_probe(verdict="ungraded")])["direct"]
     assert (found.at_least, found.at_most) == ((1, 0), (0, 1))
+
+
+def test_groups_with_equal_rewards_are_flat(make_rollout):
+    rows = [
+        make_rollout(group_id="a", reward=1.0),
+        make_rollout(group_id="a", reward=1.0),
+        make_rollout(group_id="b", reward=1.0),
+        make_rollout(group_id="b", reward=0.2),
+        make_rollout(group_id="c", reward=None),
+    ]
+    assert rl_curves(rows)[0].flat_groups == 0.5
+
+
+def test_families_are_told_apart(make_rollout, make_trajectory):
+    rows = [
+        make_rollout(step=step, trajectory=make_trajectory(sample_id=name), reward_accuracy=right)
+        for step, name, right in ((0, "p", 0.0), (1, "p", 1.0), (0, "t", 1.0), (0, "unknown", 1.0))
+    ]
+    found = rl_curves_by_family(rows, {"p": "perception", "t": "text"})
+    assert {family: len(steps) for family, steps in found.items()} == {"perception": 2, "text": 1}
+    assert [figures.accuracy for figures in found["perception"]] == [0.0, 1.0]
+    table = family_dynamics_table(found)
+    assert "| perception | 1.00 -&gt; 1.00 | 0.50 -&gt; 0.50 |" in table
+    assert family_dynamics_table({}) == "Reinforcement learning was not run."

@@ -45,7 +45,7 @@ def test_two_runs_give_equal_bytes(trained, write_report, files):
 
 def test_every_link_of_the_report_leads_to_a_file(files):
     links = re.findall(r"\]\(([^)]+)\)", files["report.md"].decode())
-    assert len(links) == 5
+    assert len(links) == 6
     assert set(links) <= set(files)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from agentic_vlm.analysis.boxes import LookedAt, looked_at
 from agentic_vlm.errors import ArtifactMissing, RecordError
 from agentic_vlm.schema import (
     FinalAnswer,
@@ -25,7 +26,6 @@ from agentic_vlm.schema import (
 )
 from agentic_vlm.slices import Entry, open_slice
 from agentic_vlm.store import ImageStore, ImageWriter
-from agentic_vlm.view.boxes import LookedAt, looked_at
 from agentic_vlm.view.entries import COLUMNS, row_of
 from agentic_vlm.view.page import write_page
 
