@@ -8,9 +8,17 @@ from pathlib import Path
 
 from agentic_vlm.curation.intake import iter_file_source, iter_jsonl_source
 from agentic_vlm.curation.registry import resolve
+from agentic_vlm.evaluation.intake import iter_suite_source
+from agentic_vlm.evaluation.suites.reading import XQUAD
 from agentic_vlm.formats.published import iter_squad_passages
 from agentic_vlm.grading import guess_answer_type
-from agentic_vlm.params import FileSource, JsonlSource, RegisteredSource, WorldSource
+from agentic_vlm.params import (
+    FileSource,
+    JsonlSource,
+    RegisteredSource,
+    SuiteSource,
+    WorldSource,
+)
 from agentic_vlm.schema import RawSample, Rejection, RejectReason
 from agentic_vlm.search import build_index
 from agentic_vlm.stage import Stage, StageContext, StageReport
@@ -18,7 +26,7 @@ from agentic_vlm.store import ImageWriter, write_records
 from agentic_vlm.world import source as world
 from agentic_vlm.world.entities import Article
 
-Source = WorldSource | JsonlSource | FileSource
+Source = WorldSource | JsonlSource | FileSource | SuiteSource
 
 STAGE = Stage(
     name="ingest",
@@ -80,6 +88,8 @@ def _iter_rows(
             entities = world.entities_of(source)
             yield from world.iter_train(source, entities, train_images)
             yield from world.iter_suite(source, entities, suite_images[source.suite])
+        case SuiteSource():
+            yield from iter_suite_source(source, root=root, images=suite_images[source.suite])
         case JsonlSource() | FileSource():
             images = train_images if source.suite is None else suite_images[source.suite]
             rows = (
@@ -142,13 +152,20 @@ def _write_corpus(sources: tuple[Source, ...], root: Path, folder: Path) -> None
             articles += [
                 replace(page, article_id=f"{source.name}-{page.article_id}") for page in pages
             ]
-        elif isinstance(source, FileSource) and source.type == "squad":
+        elif _has_passages(source):
             # The paragraphs hold the answers: they are what the search tool is to find.
             articles += [
                 Article(f"{source.name}-{name}", title, text, date="", link=f"{source.name}/{name}")
                 for name, title, text in iter_squad_passages(root / source.path)
             ]
     build_index(articles, emblems, folder)
+
+
+def _has_passages(source: JsonlSource | FileSource | SuiteSource) -> bool:
+    """Return whether a source brings the texts that its questions are about."""
+    if isinstance(source, SuiteSource):
+        return source.suite == XQUAD.name
+    return isinstance(source, FileSource) and source.type == "squad"
 
 
 if __name__ == "__main__":

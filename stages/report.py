@@ -9,6 +9,7 @@ from agentic_vlm.analysis.examples import Example, choose_examples
 from agentic_vlm.analysis.flow import count_flow
 from agentic_vlm.analysis.report import ReportContent, write_report
 from agentic_vlm.analysis.scores import parse_summary, title_of
+from agentic_vlm.evaluation.marking import modes_told
 from agentic_vlm.evaluation.suites import SUITES
 from agentic_vlm.evaluation.summary import column_of, summarize
 from agentic_vlm.evaluation.tables import family_tables
@@ -100,7 +101,7 @@ def _suite_tables(scores: list[ScoredAnswer]) -> str:
         if score.suite in SUITES:
             own = groups.setdefault(title_of(column_of(score)), {})
             own.setdefault(score.suite, []).append(score)
-    return family_tables(
+    tables = family_tables(
         {
             model: {
                 name: (len({row.sample_id for row in rows}), SUITES[name].aggregate(rows))
@@ -109,6 +110,8 @@ def _suite_tables(scores: list[ScoredAnswer]) -> str:
             for model, own in groups.items()
         }
     )
+    asked = [score for score in scores if score.suite in SUITES]
+    return f"{modes_told(asked).capitalize()}.\n\n{tables}" if tables else ""
 
 
 def _examples(

@@ -12,6 +12,7 @@ from agentic_vlm.evaluation.controls.efficiency import measure_efficiency
 from agentic_vlm.evaluation.controls.gains import split_gains
 from agentic_vlm.evaluation.figures import Figure
 from agentic_vlm.evaluation.inspect_log import write_inspect_log
+from agentic_vlm.evaluation.marking import modes_told
 from agentic_vlm.evaluation.metrics import compute_difference
 from agentic_vlm.evaluation.repeats import mean_over_attempts, pass_at_k
 from agentic_vlm.evaluation.run_command import CONTROLS, run_benchmark
@@ -25,7 +26,8 @@ from agentic_vlm.evaluation.runs import (
 )
 from agentic_vlm.evaluation.suites import SUITES
 from agentic_vlm.evaluation.tables import coverage_line, family_tables, figure_lines
-from agentic_vlm.grading import NoJudge
+from agentic_vlm.grading import Mode
+from agentic_vlm.grading.judges import open_judge
 from agentic_vlm.params import load_params
 from agentic_vlm.schema import ScoredAnswer
 from agentic_vlm.store import ImageStore
@@ -64,16 +66,20 @@ def _rescore(arguments: argparse.Namespace) -> None:
     card, samples = read_card(folder), read_samples(folder)
     params = load_params(arguments.root / "params.yaml")
     before = {row.trajectory_id: row.verdict for row in read_scores(folder)}
-    scores = asyncio.run(
-        score_items(
-            SUITES[card.suite],
-            [*iter_answers(folder), *iter_outages(folder)],
-            samples,
-            model=card.model,
-            judge=NoJudge(),
-            params=params.grading,
-        )
-    )
+
+    async def score() -> list[ScoredAnswer]:
+        async with open_judge(params.grading, root=arguments.root) as judge:
+            return await score_items(
+                SUITES[card.suite],
+                [*iter_answers(folder), *iter_outages(folder)],
+                samples,
+                model=card.model,
+                judge=judge,
+                params=params.grading,
+                mode=Mode(arguments.rules),
+            )
+
+    scores = asyncio.run(score())
     changed = sum(before.get(row.trajectory_id, row.verdict) is not row.verdict for row in scores)
     write_scores(
         folder,
@@ -89,7 +95,9 @@ def _show(folders: Sequence[Path]) -> None:
     for folder in folders:
         card, scores = read_card(folder), read_scores(folder)
         suite, num_items = SUITES[card.suite], len(read_samples(folder))
-        print(f"{suite.title}, {card.model}: {coverage_line(suite, num_items)}")
+        print(
+            f"{suite.title}, {card.model}: {coverage_line(suite, num_items)}; {modes_told(scores)}"
+        )
         for mode in card.modes:
             own = [score for score in scores if score.mode == mode]
             figures = _figures(card.suite, own, card.num_attempts)
@@ -180,6 +188,12 @@ def _parser() -> argparse.ArgumentParser:
     rescore.add_argument("folder", type=Path)
     for command in (run, rescore):
         command.add_argument("--root", type=Path, default=Path(), help="root of the project")
+        command.add_argument(
+            "--rules",
+            choices=[mode.value for mode in Mode],
+            default=Mode.OFFICIAL.value,
+            help="whose rules grade a published benchmark",
+        )
     show = commands.add_parser("show", help="figures of runs, the paper's beside them")
     show.add_argument("folders", type=Path, nargs="+")
     compare = commands.add_parser("compare", help="two runs over one benchmark, paired")

@@ -17,7 +17,7 @@ from agentic_vlm.agent.task import EpisodeTask, episode_seed
 from agentic_vlm.evaluation.run import STAGE_NAME, grade_trajectories, iter_scores
 from agentic_vlm.evaluation.runs import Journal, RunCard, iter_answers
 from agentic_vlm.evaluation.suites import Suite, SuiteItem, to_sample
-from agentic_vlm.grading import Judge
+from agentic_vlm.grading import Judge, Mode
 from agentic_vlm.params import GradingParams
 from agentic_vlm.schema import (
     ImageRef,
@@ -134,17 +134,13 @@ async def score_items(
     model: str,
     judge: Judge,
     params: GradingParams,
+    mode: Mode = Mode.STRICT,
 ) -> list[ScoredAnswer]:
     """Grade answers that are there already; nothing is asked of the model again."""
-    read = suite.read_answer
-    given = [
-        row.model_copy(update={"answer": read(row.answer)})
-        if read is not None and row.answer is not None
-        else row
-        for row in trajectories
-    ]
     by_id = {sample.sample_id: sample for sample in samples}
-    graded = await grade_trajectories(given, by_id, judge=judge, params=params)
+    graded = await grade_trajectories(
+        list(trajectories), by_id, judge=judge, params=params, mode=mode
+    )
     return list(iter_scores(graded, {suite.name: samples}, model=model))
 
 

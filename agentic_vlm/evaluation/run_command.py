@@ -21,7 +21,8 @@ from agentic_vlm.evaluation.controls.tampering import (
 )
 from agentic_vlm.evaluation.runs import RunCard, iter_answers, open_run, write_outages, write_scores
 from agentic_vlm.evaluation.suites import SUITES, Suite
-from agentic_vlm.grading import NoJudge
+from agentic_vlm.grading import Mode
+from agentic_vlm.grading.judges import open_judge
 from agentic_vlm.params import Params, load_params
 from agentic_vlm.store import ImageWriter
 from agentic_vlm.tools.toolbox import Toolkit
@@ -65,6 +66,8 @@ async def _run(suite: Suite, params: Params, arguments: argparse.Namespace) -> N
             runtime=runtime,
             params=params,
             control=arguments.control,
+            rules=Mode(arguments.rules),
+            root=arguments.root,
         )
 
 
@@ -77,8 +80,22 @@ async def run_and_score(
     runtime: Runtime,
     params: Params,
     control: str | None = None,
+    rules: Mode = Mode.OFFICIAL,
+    root: Path = Path(),
 ) -> Answered:
-    """Answer every item that has no answer yet, grade all, and write the folder of the run."""
+    """Answer every item that has no answer yet, grade all, and write the folder of the run.
+
+    Args:
+        suite: the benchmark.
+        path: its file or folder.
+        card: what the run is.
+        folder: of the run.
+        runtime: model and tools.
+        params: of grading.
+        control: how tools are changed; None for a plain run.
+        rules: whose rules grade a published benchmark.
+        root: of the project, where verdicts of a judge are kept.
+    """
     if control in _KITS:
         runtime = replace(runtime, kit=_KITS[control](runtime.kit))
     batch: Batch | None = None
@@ -102,14 +119,16 @@ async def run_and_score(
     finally:
         journal.close()
     write_outages(folder, answered.outages)
-    scores = await score_items(
-        suite,
-        [*iter_answers(folder), *answered.outages],
-        answered.samples,
-        model=card.model,
-        judge=NoJudge(),
-        params=params.grading,
-    )
+    async with open_judge(params.grading, root=root) as judge:
+        scores = await score_items(
+            suite,
+            [*iter_answers(folder), *answered.outages],
+            answered.samples,
+            model=card.model,
+            judge=judge,
+            params=params.grading,
+            mode=rules,
+        )
     figures = suite.aggregate(scores)
     write_scores(folder, samples=answered.samples, scores=scores, figures=figures)
     return answered

@@ -20,6 +20,9 @@ class EvaluateParams(Section):
 
     suites: tuple[SourceName, ...] = Field(default=("pocket",), min_length=1)
     """Held-out suites, as named by the sources of `ingest`."""
+    rules: Literal["strict", "official", "paper"] = "official"
+    """Whose rules grade published suites: ours, their authors', or those of the evaluation that was
+    released with the paper, with its defects. The pocket suite has one rule only. Paper: paper."""
     temperature: Temperature = 0.0
     """Sampling temperature; 0 is greedy. Release: 0."""
     modes: dict[str, tuple[Mode, ...]] = Field(default_factory=_pocket_modes)
