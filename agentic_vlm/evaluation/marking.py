@@ -89,9 +89,9 @@ def answer_of(trajectory: Trajectory, sample: RawSample, *, mode: Mode) -> str |
     """
     answer = trajectory.answer
     is_published = bool(published_rule(sample)[0])
-    if mode is Mode.PAPER and is_published and trajectory.turns:
-        if trajectory.stop_reason is not StopReason.INFRASTRUCTURE:
-            answer = extract_as_released(trajectory.turns[-1].text) or None
+    is_ended = trajectory.turns and trajectory.stop_reason is not StopReason.INFRASTRUCTURE
+    if mode is Mode.PAPER and is_published and is_ended:
+        answer = extract_as_released(trajectory.turns[-1].text) or None
     suite = SUITES.get(sample.split)
     if suite is None or suite.read_answer is None or answer is None:
         return answer

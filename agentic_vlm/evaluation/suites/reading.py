@@ -36,7 +36,7 @@ XQUAD = Suite(
     size=1190,
     iter_items=_iter_squad,
     aggregate=micro(),
-    prompt="the bare question; the paragraph is in the corpus of the search tool, not in the prompt",
+    prompt="the bare question; its paragraph stands in the corpus of the search tool",
     rule="exact match after SQuAD's normalisation",
     tools=ALL_TOOLS,
 )
