@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import dvc.api
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from agentic_vlm.errors import ArtifactMissing, ParamsError
 from agentic_vlm.params import read_yaml
@@ -23,8 +24,20 @@ from flows.worktree import ExperimentFailed, ask, open_worktree
 
 _WORKTREE = ".scratch/findings/worktree"
 _SUMMARY = "metrics/summary.json"
+_ROLLOUTS = "data/rollouts/records"
 _NUM_LAST_LINES = 20
 _DVC = (sys.executable, "-m", "dvc")
+
+
+class Round(BaseModel):
+    """A part of the grid: every one of these seeds with every one of these variants."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seeds: tuple[int, ...] = Field(min_length=1)
+    """Values of the root field `seed`."""
+    variants: tuple[str, ...] = Field(min_length=1)
+    """Names of variants."""
 
 
 class Grid(BaseModel):
@@ -32,10 +45,28 @@ class Grid(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    seeds: tuple[int, ...]
-    """Values of the root field `seed`."""
+    rounds: tuple[Round, ...] = Field(min_length=1)
+    """In the order in which they run."""
     variants: dict[str, tuple[str, ...]]
     """Overrides on params.yaml by name of the variant."""
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Self:
+        named = {name for part in self.rounds for name in part.variants}
+        if unknown := sorted(named - set(self.variants)):
+            raise ValueError(f"rounds name {', '.join(unknown)}, which variants does not have")
+        return self
+
+    def pairs(self) -> list[tuple[int, str]]:
+        """Return seed and variant of each experiment, each once, in order."""
+        return list(
+            dict.fromkeys(
+                (seed, name)
+                for part in self.rounds
+                for seed in part.seeds
+                for name in part.variants
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +97,18 @@ def read_grid(path: Path) -> Grid:
     except ValidationError as fault:
         first = fault.errors(include_url=False)[0]
         where = f"{path.name}, {'.'.join(str(key) for key in first['loc'])}"
-        fix = "seeds is a list of numbers; variants maps names to lists of KEY=VALUE"
+        fix = "a round lists seeds and names of variants; variants maps names to KEY=VALUE"
         raise ParamsError(where, first["msg"], fix) from fault
 
 
 def plan_experiments(
     grid: Grid, *, seeds: Sequence[int] = (), variants: Sequence[str] = ()
 ) -> list[Experiment]:
-    """Return the experiments, variants of a seed one after another.
+    """Return the experiments in the order of the rounds.
 
     Args:
         grid: the whole grid.
-        seeds: seeds to run, of the grid or not; empty for those of the grid.
+        seeds: seeds to run, of the grid or not, each with every variant; empty for the rounds.
         variants: names of variants to run; empty for all.
 
     Raises:
@@ -87,10 +118,14 @@ def plan_experiments(
     if unknown:
         fix = f"there are {', '.join(grid.variants)}"
         raise ParamsError(", ".join(unknown), "no such variant in the grid", fix)
+    pairs = grid.pairs()
+    if seeds:
+        # Variants of a seed stay together, so that what they share runs once.
+        names = dict.fromkeys(name for _, name in pairs)
+        pairs = [(seed, name) for seed in dict.fromkeys(seeds) for name in names]
     return [
         Experiment(seed, name, grid.variants[name])
-        for seed in dict.fromkeys(seeds or grid.seeds)
-        for name in grid.variants
+        for seed, name in pairs
         if not variants or name in variants
     ]
 
@@ -160,7 +195,9 @@ class Bench:
 
     @contextmanager
     def results(self, revision: str) -> Iterator[Path]:
-        """Give a folder with `metrics/summary.json` and `data/scores` of a recorded experiment.
+        """Give a folder with the scores, the summary and the rollouts of a recorded experiment.
+
+        Rollouts are missing where there was no RL.
 
         Raises:
             ArtifactMissing: the cache has lost them.
@@ -168,8 +205,10 @@ class Bench:
         files = dvc.api.DVCFileSystem(str(self.root), rev=revision)
         with tempfile.TemporaryDirectory(prefix="findings-") as name:
             folder = Path(name)
-            for place in (_SUMMARY, "data/scores"):
+            for place in (_SUMMARY, "data/scores", _ROLLOUTS):
                 (folder / place).parent.mkdir(parents=True, exist_ok=True)
+                if place == _ROLLOUTS and not files.exists(place):
+                    continue
                 try:
                     files.get(place, str(folder / place), recursive=True)
                 except FileNotFoundError as fault:

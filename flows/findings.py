@@ -1,7 +1,6 @@
 """`python -m flows.findings`: run the grid of experiments and say which claims came out."""
 
 import argparse
-import json
 import signal
 import sys
 import time
@@ -10,20 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from agentic_vlm.analysis.findings import CLAIMS, GridRun, Outcome, judge_claim
-from agentic_vlm.analysis.findings_page import Experiments, write_findings
-from agentic_vlm.analysis.scores import Summary, parse_summary
 from agentic_vlm.errors import AgenticError
-from agentic_vlm.evaluation.summary import column_of
-from agentic_vlm.params import load_params
-from agentic_vlm.schema import ScoredAnswer
-from agentic_vlm.store import iter_records
 from flows.experiments import (
     Bench,
     Experiment,
     plan_experiments,
     read_grid,
 )
+from flows.recorded import Recorded
 from flows.settings import prepare_environment
 from flows.worktree import ExperimentFailed
 
@@ -59,11 +52,21 @@ class Clock:
 
 
 def run_grid(
-    bench: Bench, experiments: Sequence[Experiment], *, say: Callable[[str], None]
+    bench: Bench,
+    experiments: Sequence[Experiment],
+    *,
+    say: Callable[[str], None],
+    on_result: Callable[[Experiment, str], None],
 ) -> dict[str, str]:
     """Run what is not recorded yet and return the revision of each experiment that has a result.
 
     A failed experiment is told and left out; the grid goes on.
+
+    Args:
+        bench: where the experiments run.
+        experiments: what to run, in order.
+        say: takes a line of progress.
+        on_result: takes each experiment that ran, with its revision, as soon as it has ended.
     """
     revisions: dict[str, str] = {}
     clock = Clock()
@@ -90,44 +93,10 @@ def run_grid(
         took_s = time.monotonic() - start_s
         if experiment.name in revisions:
             clock.add(took_s, is_first=firsts[experiment.seed] == experiment.name)
+            on_result(experiment, revisions[experiment.name])
         open_ones.remove(experiment)
         say(f"{head}: ended after {took_s:.0f} s")
     return revisions
-
-
-def read_run(bench: Bench, experiment: Experiment, revision: str) -> tuple[GridRun, Summary]:
-    """Read the scores and the summary of a recorded experiment."""
-    with bench.results(revision) as folder:
-        columns: dict[str, list[ScoredAnswer]] = {}
-        for model in sorted(path for path in (folder / "data/scores").iterdir() if path.is_dir()):
-            for score in iter_records(model / "scores", ScoredAnswer):
-                columns.setdefault(column_of(score), []).append(score)
-        content = json.loads((folder / "metrics/summary.json").read_text(encoding="utf-8"))
-    run = GridRun(experiment.name, experiment.seed, experiment.variant, columns)
-    return run, parse_summary(content)
-
-
-def report(
-    bench: Bench, experiments: Sequence[Experiment], revisions: dict[str, str], *, out: Path
-) -> list[str]:
-    """Judge the claims, write the findings, and return one line per claim."""
-    runs: list[GridRun] = []
-    summaries: dict[str, Summary] = {}
-    for experiment in experiments:
-        if experiment.name in revisions:
-            run, summaries[experiment.name] = read_run(
-                bench, experiment, revisions[experiment.name]
-            )
-            runs.append(run)
-    seeds = list(dict.fromkeys(experiment.seed for experiment in experiments))
-    num_bootstrap = load_params(bench.root / "params.yaml").evaluate.num_bootstrap
-    findings = [
-        judge_claim(claim, runs, seeds=seeds, num_bootstrap=num_bootstrap) for claim in CLAIMS
-    ]
-    overrides = {one.name: one.overrides for one in experiments}
-    write_findings(findings, Experiments(bench.baseline, overrides, summaries), out)
-    width = max(len(outcome) for outcome in Outcome)
-    return [f"{one.claim.key}  {one.outcome:{width}}  {one.claim.text}" for one in findings]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -157,9 +126,22 @@ def _run(options: argparse.Namespace) -> int:
             state = "would run" if bench.find(experiment) is None else "recorded"
             _say(f"{experiment.name:24} {state:10} {' '.join(experiment.overrides)}".rstrip())
         return 0
-    revisions = run_grid(bench, experiments, say=_say)
     out = options.out or root / "findings"
-    for line in report(bench, experiments, revisions, out=out):
+    recorded = Recorded(bench, experiments, out=out)
+    for experiment in experiments:
+        if revision := bench.find(experiment):
+            recorded.add(experiment, revision)
+
+    def on_result(experiment: Experiment, revision: str) -> None:
+        # Whoever stops the grid finds a page of all that has ended.
+        recorded.add(experiment, revision)
+        recorded.write()
+
+    if options.report:
+        revisions = {one.name: one.name for one in experiments if bench.find(one)}
+    else:
+        revisions = run_grid(bench, experiments, say=_say, on_result=on_result)
+    for line in recorded.write():
         _say(line)
     _say(f"{out / 'findings.md'} has the figures; each run is a DVC experiment: dvc exp show")
     return 0 if len(revisions) == len(experiments) else 1
@@ -197,9 +179,12 @@ def _parser() -> argparse.ArgumentParser:
         "came out. What is recorded is not run again, and what was killed resumes.",
         epilog="Example: python -m flows.findings --seeds 0 --variants grpo rejection --dry",
     )
-    parser.add_argument("--seeds", type=int, nargs="+", default=(), help="default: the grid's")
+    parser.add_argument("--seeds", type=int, nargs="+", default=(), help="default: its rounds")
     parser.add_argument("--variants", nargs="+", default=(), help="default: all of the grid")
     parser.add_argument("--dry", action="store_true", help="list what would run, and end")
+    parser.add_argument(
+        "--report", action="store_true", help="run nothing; write the page of what is recorded"
+    )
     parser.add_argument("--grid", type=Path, default=_GRID, help="default: flows/findings.yaml")
     parser.add_argument("--out", type=Path, help="folder to write; default: findings")
     parser.add_argument("--root", type=Path, default=Path(), help="root of the project")

@@ -8,6 +8,7 @@ from typing import Any
 from agentic_vlm.agent.render import Renderer
 from agentic_vlm.agent.runtime import open_kit
 from agentic_vlm.backends.local import InProcessPolicy, load_model, load_processor
+from agentic_vlm.errors import ParamsError
 from agentic_vlm.grading.judges import open_judge
 from agentic_vlm.schema import CuratedSample, Rollout
 from agentic_vlm.stage import Stage, StageContext, StageReport
@@ -50,7 +51,14 @@ def run(context: StageContext) -> StageReport:
     params = context.params.train_rl
     start = context.read_from("models/sft")
     pool = read_records(context.read_from("data/pools") / "rl" / "records", CuratedSample)
-    samples = {sample.sample_id: sample for sample in context.limited(pool)}
+    samples = {
+        sample.sample_id: sample
+        for sample in context.limited(pool)
+        if sample.family in params.families
+    }
+    if not samples:
+        what = f"the RL pool holds no sample of {', '.join(params.families)}"
+        raise ParamsError("params.yaml, train_rl.families", what, "name families that it holds")
     dtype = context.params.model.dtype
     processor, model = load_processor(start), load_model(start, dtype=dtype)
     recorder = _Recorder(context, samples)

@@ -29,6 +29,8 @@ class StepFigures(NamedTuple):
     policy's entropy."""
     left_out: float
     """Share without a reward: infrastructure failures and ungraded answers."""
+    flat_groups: float | None
+    """Share of groups whose rewards are all equal: nothing is learnt from them."""
     kinds: Mapping[CallKind, float]
     """Calls per rollout by what they are for; kinds that do not occur are absent."""
 
@@ -39,6 +41,8 @@ class _Sums:
 
     totals: dict[str, list[float]] = field(default_factory=dict)
     kinds: Counter[CallKind] = field(default_factory=Counter)
+    groups: dict[str, set[float]] = field(default_factory=dict)
+    """Rewards that occur, by group."""
     num_rollouts: int = 0
     num_left_out: int = 0
 
@@ -53,6 +57,8 @@ class _Sums:
             for logprob, is_ours in zip(rollout.sampler_logprobs, rollout.loss_mask, strict=True)
             if is_ours and math.isfinite(logprob)
         ]
+        if rollout.reward is not None:
+            self.groups.setdefault(rollout.group_id, set()).add(rollout.reward)
         self._note("reward", rollout.reward)
         self._note("accuracy", rollout.reward_accuracy)
         self._note("format", rollout.reward_format)
@@ -70,6 +76,12 @@ class _Sums:
     def num_finished(self) -> int:
         """Rollouts that no outage ended."""
         return int(self.totals.get("calls", (0.0, 0))[1])
+
+    @property
+    def flat_groups(self) -> float | None:
+        """Share of groups with rewards that are all equal."""
+        flat = [len(rewards) == 1 for rewards in self.groups.values()]
+        return sum(flat) / len(flat) if flat else None
 
     def mean(self, name: str) -> float | None:
         total, count = self.totals.get(name, (0.0, 0))
@@ -102,6 +114,7 @@ def _figures(step: int, sums: _Sums) -> StepFigures:
         tokens=sums.mean("tokens"),
         surprisal=sums.mean("surprisal"),
         left_out=sums.num_left_out / sums.num_rollouts,
+        flat_groups=sums.flat_groups,
         kinds={kind: sums.kinds[kind] / sums.num_finished for kind in sorted(sums.kinds)},
     )
 

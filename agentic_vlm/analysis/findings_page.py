@@ -1,25 +1,27 @@
-"""Writes findings.md, findings.json and the figure."""
+"""Writes findings.md, findings.json and the figures."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from agentic_vlm.analysis.canvas import drawing, say_not_run
-from agentic_vlm.analysis.findings import MIN_SAMPLES, Estimate, Finding, Measure, Outcome
+from agentic_vlm.analysis.claims import Arm, Measure
+from agentic_vlm.analysis.dynamics import StepFigures
+from agentic_vlm.analysis.estimates import Estimate
+from agentic_vlm.analysis.findings import MIN_SAMPLES, Finding, GridRun, Outcome
+from agentic_vlm.analysis.findings_figures import draw_findings, draw_training
+from agentic_vlm.analysis.reasons import explain
 from agentic_vlm.analysis.scores import Entry, ModelScores, Summary, interval, percent, title_of
+from agentic_vlm.analysis.tool_use import count_kinds, kinds_by_family_table
 from agentic_vlm.runlog import write_json
 
 _DIGITS = 6
-_COLOURS = {
-    Outcome.CAME_OUT: "#009e73",
-    Outcome.DID_NOT: "#d55e00",
-    Outcome.UNDECIDED: "#777777",
-}
 _RULES = f"""\
 An estimate is a mean over samples of a paired difference, first minus second, with its 95 %
-bootstrap interval; over several seeds each sample counts with its mean over them.
+bootstrap interval; over several seeds each sample counts with its mean over them. Where families of
+questions are compared it is a difference of two means, and the samples are those of the smaller.
 
-- *came out*: at every seed the whole interval lies on the claimed side of the bound.
+- *came out*: at every seed that the grid has for both arms the whole interval lies on the claimed
+  side of the bound.
 - *did not come out*: no part of the interval over all seeds lies there.
 - *undecided*: all else, missing experiments and fewer than {MIN_SAMPLES} samples included.
 
@@ -37,19 +39,24 @@ class Experiments:
     """Overrides on params.yaml by name of the experiment; those that failed too."""
     summaries: Mapping[str, Summary]
     """metrics/summary.json by name of the experiment, of those that finished."""
+    runs: Sequence[GridRun] = ()
+    """Their answers."""
+    curves: Mapping[str, Sequence[StepFigures]] = field(default_factory=dict)
+    """RL by name of the experiment."""
 
 
 def write_findings(findings: Sequence[Finding], experiments: Experiments, folder: Path) -> None:
     """Write the page, the figure and the JSON file; equal content gives equal bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     draw_findings(findings, folder)
+    draw_training(_curves_by_variant(experiments), folder)
     page = render_findings(findings, experiments)
     (folder / "findings.md").write_text(page, encoding="utf-8")
     content = {
         "revision": experiments.revision,
         "experiments": {name: list(keys) for name, keys in experiments.overrides.items()},
         "missing": _missing(experiments),
-        "findings": [_as_json(finding) for finding in findings],
+        "findings": [_as_json(finding, experiments) for finding in findings],
     }
     write_json(folder / "findings.json", content)
 
@@ -64,6 +71,15 @@ def render_findings(findings: Sequence[Finding], experiments: Experiments) -> st
         _finding_table(findings),
         "![Estimates and intervals by claim](findings.png)",
         _RULES,
+        "## Why the others did not come out, as far as the data suggest",
+        _reason_list(findings, experiments),
+        "## Kinds of calls by family",
+        "Shares of the calls of `grpo`, cold start against RL, over all its seeds and questions.",
+        _kind_table(experiments),
+        "## Training",
+        "Means over the rollouts of each RL step and over the experiments of a variant. Surprisal,"
+        " nats per token, estimates the entropy.",
+        "![RL by variant](training.png)",
         "## By seed",
         _seed_table(findings),
         "## Experiments",
@@ -74,34 +90,10 @@ def render_findings(findings: Sequence[Finding], experiments: Experiments) -> st
     return "\n\n".join(sections) + "\n"
 
 
-def draw_findings(findings: Sequence[Finding], folder: Path) -> None:
-    """Draw the estimate of each claim over all seeds, and below it each seed."""
-    size = (8.0, 0.8 * max(len(findings), 1) + 1.6)
-    with drawing(folder, "findings", size=size) as figure:
-        axes = figure.subplots()
-        shown = [finding for finding in findings if finding.estimate is not None]
-        if not shown:
-            say_not_run(axes, "experiments")
-            return
-        for place, finding in enumerate(shown):
-            colour = _COLOURS[finding.outcome]
-            estimates = [finding.estimate, *(result.estimate for result in finding.seeds)]
-            for rank, estimate in enumerate(one for one in estimates if one is not None):
-                at, width = place + 0.14 * rank, 3.0 if rank == 0 else 1.0
-                axes.plot([estimate.low, estimate.high], [at, at], color=colour, linewidth=width)
-                axes.plot([estimate.mean], [at], "o", color=colour, markersize=3 + width)
-            bound = finding.claim.bound
-            axes.plot([bound, bound], [place - 0.2, place + 0.6], color="black", linewidth=1)
-        labels = [f"{one.claim.key}, {one.claim.measure}\n{one.outcome}" for one in shown]
-        axes.set_yticks(range(len(shown)), labels)
-        axes.set_ylim(len(shown) - 0.2, -0.5)
-        axes.set_xlabel("difference per answer; thick: all seeds, thin: each; black: bound")
-
-
 def _finding_table(findings: Sequence[Finding]) -> str:
     rows = [
-        "| | claim | outcome | estimate (95 %) | samples | clear at |",
-        "|---|---|---|---|---|---|",
+        "| | claim | from | outcome | estimate (95 %) | samples | clear at |",
+        "|---|---|---|---|---|---|---|",
     ]
     for finding in findings:
         claim, found = finding.claim, finding.estimate
@@ -109,6 +101,7 @@ def _finding_table(findings: Sequence[Finding]) -> str:
         cells = [
             claim.key,
             claim.text,
+            claim.source or "-",
             f"**{finding.outcome}**",
             _say(found, claim.measure),
             "-" if found is None else str(found.n),
@@ -123,15 +116,14 @@ def _seed_table(findings: Sequence[Finding]) -> str:
     rows.append("|---|---|---|---|---|---|---|")
     for finding in findings:
         claim = finding.claim
-        first, second = (
-            title_of(arm.column) if claim.first.variant == claim.second.variant
-            else f"{title_of(arm.column)} ({arm.variant})"
-            for arm in (claim.first, claim.second)
-        )  # fmt: skip
+        both = claim.first.variant == claim.second.variant and claim.is_paired
+        first, second = (_name(arm, is_short=both) for arm in (claim.first, claim.second))
+        about = f" of {' and '.join(claim.first.families)}" if both and claim.first.families else ""
+        kind = f"{claim.need or 'all'} questions{about}"
         for result in finding.seeds:
             cells = [
                 claim.key,
-                f"{first} - {second}, {claim.measure}, {claim.need} questions",
+                f"{first} - {second}, {claim.measure}, {kind}",
                 str(result.seed),
                 _say(result.estimate, claim.measure),
                 str(result.estimate.n),
@@ -140,6 +132,44 @@ def _seed_table(findings: Sequence[Finding]) -> str:
             ]
             rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
+
+
+def _name(arm: Arm, *, is_short: bool) -> str:
+    if is_short:
+        return title_of(arm.column)
+    return f"{title_of(arm.column)} ({', '.join([arm.variant, *arm.families])})"
+
+
+def _reason_list(findings: Sequence[Finding], experiments: Experiments) -> str:
+    lines = []
+    for finding in findings:
+        reasons = explain(finding, experiments.runs, experiments.curves)
+        if reasons:
+            head = f"- **{finding.claim.key}** ({finding.outcome}): {finding.claim.text}"
+            lines += [head, *(f"  - {reason}" for reason in reasons)]
+    return "\n".join(lines) if lines else "All came out."
+
+
+def _kind_table(experiments: Experiments) -> str:
+    own = [run for run in experiments.runs if run.variant == "grpo"]
+    models = {
+        column: count_kinds(
+            [row for run in own for row in run.columns.get(column, ())],
+            {name: kinds for run in own for name, kinds in run.kinds.items()},
+        )
+        for column in ("sft", "rl")
+    }
+    return kinds_by_family_table(models)
+
+
+def _curves_by_variant(experiments: Experiments) -> dict[str, list[StepFigures]]:
+    found: dict[str, list[StepFigures]] = {}
+    for run in experiments.runs:
+        steps = experiments.curves.get(run.name, ())
+        # A single step, as in the ablations of the cold start, is no training.
+        if len(steps) > 1:
+            found.setdefault(run.variant, []).extend(steps)
+    return found
 
 
 def _experiment_table(experiments: Experiments) -> str:
@@ -180,10 +210,11 @@ def _calls(entry: Entry | None) -> str:
 
 
 def _say(estimate: Estimate | None, measure: Measure) -> str:
-    """Return an estimate with its interval; shares in points, calls as they are."""
+    """Return an estimate with its interval; shares in points, counts as they are."""
     if estimate is None:
         return "-"
-    scale, unit, digits = (1, "calls", 2) if measure is Measure.CALLS else (100, "points", 1)
+    scale, digits = (100, 1) if measure.is_share else (1, 2)
+    unit = "points" if measure.is_share else "tokens" if measure is Measure.TOKENS else "calls"
     mean, low, high = (
         f"{scale * value:+.{digits}f}" for value in (estimate.mean, estimate.low, estimate.high)
     )
@@ -201,17 +232,20 @@ def _missing(experiments: Experiments) -> list[str]:
     return [name for name in experiments.overrides if name not in experiments.summaries]
 
 
-def _as_json(finding: Finding) -> dict[str, object]:
+def _as_json(finding: Finding, experiments: Experiments) -> dict[str, object]:
     claim = finding.claim
     return {
         "key": claim.key,
         "claim": claim.text,
+        "source": claim.source,
         "measure": claim.measure,
         "questions": claim.need,
         "first": claim.first._asdict(),
         "second": claim.second._asdict(),
         "expected": {"side": "above" if claim.is_rise else "below", "bound": claim.bound},
         "outcome": finding.outcome,
+        "is_paired": claim.is_paired,
+        "reasons": explain(finding, experiments.runs, experiments.curves),
         "estimate": None if finding.estimate is None else _rounded(finding.estimate),
         "num_seeds": finding.num_seeds,
         "seeds": [

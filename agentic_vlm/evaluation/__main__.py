@@ -8,6 +8,7 @@ from pathlib import Path
 
 from agentic_vlm.errors import AgenticError, ParamsError
 from agentic_vlm.evaluation.benchmark import score_items
+from agentic_vlm.evaluation.controls.catalogue import CONTROLS
 from agentic_vlm.evaluation.controls.efficiency import measure_efficiency
 from agentic_vlm.evaluation.controls.gains import split_gains
 from agentic_vlm.evaluation.figures import Figure
@@ -15,7 +16,7 @@ from agentic_vlm.evaluation.inspect_log import write_inspect_log
 from agentic_vlm.evaluation.marking import modes_told
 from agentic_vlm.evaluation.metrics import compute_difference
 from agentic_vlm.evaluation.repeats import mean_over_attempts, pass_at_k
-from agentic_vlm.evaluation.run_command import CONTROLS, run_benchmark
+from agentic_vlm.evaluation.run_command import run_benchmark
 from agentic_vlm.evaluation.runs import (
     iter_answers,
     iter_outages,

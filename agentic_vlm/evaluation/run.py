@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from agentic_vlm.agent.batch import run_batch
 from agentic_vlm.agent.runtime import Runtime
 from agentic_vlm.agent.task import EpisodeTask, episode_seed
 from agentic_vlm.errors import JudgeUnavailable
+from agentic_vlm.evaluation.controls.catalogue import tasks_runner
 from agentic_vlm.evaluation.marking import answer_of, mark_answer
 from agentic_vlm.grading import Grade, Judge, Mode
 from agentic_vlm.params import GradingParams, Params
@@ -69,20 +69,19 @@ async def collect_episodes(
     """
     finished = collector.parts.finished_ids()
     size = params.agent.max_concurrent
+    run_tasks = tasks_runner(
+        params.evaluate.control,
+        runtime,
+        temperature=params.evaluate.temperature,
+        on_episode=lambda task, episode: collector.on_done(1),
+    )
     for start in range(0, len(asks), size):
         chunk = asks[start : start + size]
         # Pictures are decoded chunk by chunk, so that few of them are in memory.
         if all(_episode_id(ask, runtime) in finished for ask in chunk):
             collector.on_done(len(chunk))
             continue
-        episodes = await run_batch(
-            [_task(ask, collector.pictures, params.seed) for ask in chunk],
-            policy=runtime.policy,
-            kit=runtime.kit,
-            renderer=runtime.renderer,
-            temperature=params.evaluate.temperature,
-            on_episode=lambda task, episode: collector.on_done(1),
-        )
+        episodes = await run_tasks([_task(ask, collector.pictures, params.seed) for ask in chunk])
         for episode in episodes:
             for encoded in episode.pictures.values():
                 collector.images.add(encoded)

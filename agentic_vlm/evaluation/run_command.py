@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -12,33 +12,16 @@ from pathlib import Path
 from agentic_vlm.agent.runtime import Runtime, open_kit, open_runtime
 from agentic_vlm.errors import ParamsError
 from agentic_vlm.evaluation.benchmark import Answered, Batch, answer_items, score_items
+from agentic_vlm.evaluation.controls.catalogue import KITS
 from agentic_vlm.evaluation.controls.changed_tools import CHANGES, run_changed
-from agentic_vlm.evaluation.controls.tampering import (
-    BrokenSandbox,
-    EmptySearch,
-    SpoiltSearch,
-    SwappedPictures,
-)
 from agentic_vlm.evaluation.runs import RunCard, iter_answers, open_run, write_outages, write_scores
 from agentic_vlm.evaluation.suites import SUITES, Suite
 from agentic_vlm.grading import Mode
 from agentic_vlm.grading.judges import open_judge
 from agentic_vlm.params import Params, load_params
 from agentic_vlm.store import ImageWriter
-from agentic_vlm.tools.toolbox import Toolkit
 
 POLICY_KEY_VARIABLE = "AGENTIC_POLICY_KEY"
-_KITS: dict[str, Callable[[Toolkit], Toolkit]] = {
-    "blank_crop": lambda kit: replace(kit, sandbox=SwappedPictures(kit.sandbox, "blank")),
-    "random_crop": lambda kit: replace(kit, sandbox=SwappedPictures(kit.sandbox, "random")),
-    "broken": lambda kit: replace(
-        kit, sandbox=BrokenSandbox(kit.sandbox), provider=EmptySearch(kit.provider)
-    ),
-    "noisy": lambda kit: replace(kit, provider=SpoiltSearch(kit.provider, "noisy")),
-    "hostile": lambda kit: replace(kit, provider=SpoiltSearch(kit.provider, "hostile")),
-}
-CONTROLS = (*_KITS, *CHANGES)
-"""Names of the control runs."""
 
 
 def run_benchmark(arguments: argparse.Namespace) -> None:
@@ -96,8 +79,8 @@ async def run_and_score(
         rules: whose rules grade a published benchmark.
         root: of the project, where verdicts of a judge are kept.
     """
-    if control in _KITS:
-        runtime = replace(runtime, kit=_KITS[control](runtime.kit))
+    if control in KITS:
+        runtime = replace(runtime, kit=KITS[control](runtime.kit))
     batch: Batch | None = None
     if control in CHANGES:
         batch = partial(

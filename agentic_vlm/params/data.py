@@ -18,6 +18,7 @@ Temperature = Annotated[float, Field(ge=0.0, le=2.0)]
 SourceName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 EnvName = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
 Family = Literal["perception", "reasoning", "search", "integration", "text"]
+FAMILIES: tuple[Family, ...] = ("perception", "reasoning", "search", "integration", "text")
 
 
 class FamilyCounts(Section):
@@ -281,6 +282,11 @@ class SelectSftParams(Section):
     """Most pictures in one trajectory, the question's included. Release: 10."""
     tool_free_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
     """Share of the mixture that answers without a tool. Paper: long chain-of-thought data."""
+    max_tool_share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Largest share of the mixture that calls a tool; 1 keeps all. For ablations of the density of
+    tools in the cold start, which reviewers of the paper asked for. Ours."""
+    families: tuple[Family, ...] = Field(default=FAMILIES, min_length=1)
+    """Families that are taught; fewer for ablations. Paper: perception, reasoning, both."""
     tool_density: PositiveFloat = 1.0
     """Largest number of calls over the number of steps of the reference solution, where that is
     known; 1 keeps trajectories without superfluous calls, recoveries excepted. Ours."""

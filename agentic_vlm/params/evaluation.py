@@ -9,6 +9,17 @@ from agentic_vlm.params.data import SourceName, Temperature
 from agentic_vlm.params.parts import PositiveInt
 
 Mode = Literal["direct", "agent"]
+Control = Literal[
+    "none",
+    "blank_crop",
+    "random_crop",
+    "broken",
+    "noisy",
+    "hostile",
+    "renamed",
+    "redescribed",
+    "missing",
+]
 
 
 def _pocket_modes() -> dict[str, tuple[Mode, ...]]:
@@ -27,6 +38,10 @@ class EvaluateParams(Section):
     """Sampling temperature; 0 is greedy. Release: 0."""
     modes: dict[str, tuple[Mode, ...]] = Field(default_factory=_pocket_modes)
     """Per model: without tools, with tools, or both."""
+    control: Control = "none"
+    """What is done to the tools: pictures of a cell blank or of another region, every call broken,
+    noise or orders among the hits, search tools under other names, otherwise described, or missing.
+    For control runs; scores of training runs need `none`. Ours."""
     num_bootstrap: Annotated[int, Field(ge=100)] = 2000
     """Resamples for the 95 % intervals. Ours."""
 

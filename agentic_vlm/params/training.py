@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from agentic_vlm.params.base import Section
-from agentic_vlm.params.data import Temperature
+from agentic_vlm.params.data import FAMILIES, Family, Temperature
 from agentic_vlm.params.parts import PositiveFloat, PositiveInt, Share
 
 
@@ -72,6 +72,9 @@ class TrainRlParams(Section):
     """Sampling steps. Paper: about 60 (author, issue 1)."""
     prompts_per_step: PositiveInt = 24
     """Groups per step. Paper: 256."""
+    families: tuple[Family, ...] = Field(default=FAMILIES, min_length=1)
+    """Families of the RL pool that are trained on; fewer for ablations. Paper: perception,
+    reasoning, both, all."""
     group_size: Annotated[int, Field(ge=2)] = 8
     """Rollouts per prompt. Paper: 16."""
     min_group: Annotated[int, Field(ge=2)] = 2

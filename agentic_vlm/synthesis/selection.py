@@ -69,7 +69,9 @@ def select(
     agreement = Agreement(rows, samples, grading=grading)
     for trajectory in rows:
         sample = samples[trajectory.sample_id]
-        fault = _fault(trajectory, sample, params, grading)
+        fault = _family_fault(sample, params.families)
+        if fault is None:
+            fault = _fault(trajectory, sample, params, grading)
         if fault is None:
             fault = _length_fault(trajectory, params, count_tokens)
         if fault is None:
@@ -84,10 +86,17 @@ def select(
         else:
             selection.rejections.append(_reject(trajectory, *fault))
     _limit_tool_free(selection, samples, share=params.tool_free_share)
+    _limit_tool_using(selection, share=params.max_tool_share)
     return selection
 
 
 Fault = tuple[RejectReason, str]
+
+
+def _family_fault(sample: CuratedSample, families: Collection[str]) -> Fault | None:
+    if sample.family in families:
+        return None
+    return RejectReason.OVER_SHARE, f"family {sample.family} is not taught"
 
 
 def _fault(
@@ -189,11 +198,27 @@ def _limit_tool_free(
         is_other = samples[row.sample_id].family not in _REASONED
         return is_other, content_id("tool_free", row.trajectory_id)
 
-    dropped = {row.trajectory_id for row in sorted(free, key=preference)[limit:]}
     evidence = f"tool-free trajectories may be {share:.0%} of the mixture"
+    _leave_out(selection, sorted(free, key=preference)[limit:], evidence)
+
+
+def _limit_tool_using(selection: Selection, *, share: float) -> None:
+    """Leave out trajectories with calls beyond their share, chosen by digest."""
+    using = [row for row in selection.kept if row.num_calls > 0]
+    num_free = len(selection.kept) - len(using)
+    if share == 1 or not num_free:
+        return
+    limit = round(num_free * share / (1 - share))
+    using.sort(key=lambda row: content_id("tool_using", row.trajectory_id))
+    evidence = f"trajectories with calls may be {share:.0%} of the mixture"
+    _leave_out(selection, using[limit:], evidence)
+
+
+def _leave_out(selection: Selection, rows: Iterable[Trajectory], evidence: str) -> None:
+    dropped = {row.trajectory_id for row in rows}
     selection.rejections += [
         _reject(row, RejectReason.OVER_SHARE, evidence)
-        for row in free
+        for row in selection.kept
         if row.trajectory_id in dropped
     ]
     selection.kept = [row for row in selection.kept if row.trajectory_id not in dropped]

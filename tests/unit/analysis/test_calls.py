@@ -1,5 +1,8 @@
 """What calls are for."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from agentic_vlm.analysis.calls import classify_call, classify_code
@@ -46,6 +49,27 @@ CODES = {
     ],
     "error": ["print(", "x = = 1", "\0", "(" * 5000],
 }
+
+
+LABELLED = Path(__file__).with_name("labelled_cells.jsonl")
+
+
+def test_labelled_cells_are_classified_as_a_reader_does():
+    """312 cells, labelled by their meaning and committed before the classifier saw them."""
+    rows = [json.loads(line) for line in LABELLED.read_text().splitlines()]
+    wrong = []
+    for row in rows:
+        call = ToolCall(
+            tool=row["tool"],
+            code=row.get("code", ""),
+            arguments_json=row.get("arguments_json", ""),
+        )
+        seen = Observation(text="", status=row["status"]) if row["status"] else None
+        found = classify_call(call, seen).value
+        if found != row["label"]:
+            wrong.append((row["label"], found, row.get("code", "")))
+    assert len(rows) >= 300
+    assert len(wrong) <= 0.05 * len(rows), wrong
 
 
 @pytest.mark.parametrize(

@@ -6,19 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentic_vlm.analysis.findings import (
-    CLAIMS,
-    MIN_SAMPLES,
-    Arm,
-    Claim,
-    Estimate,
-    GridRun,
-    Measure,
-    Outcome,
-    estimate_mean,
-    judge_claim,
-)
+from agentic_vlm.analysis.calls import CallKind
+from agentic_vlm.analysis.claims import CLAIMS, Arm, Claim, Measure
+from agentic_vlm.analysis.dynamics import StepFigures
+from agentic_vlm.analysis.estimates import Estimate, estimate_gap, estimate_mean
+from agentic_vlm.analysis.findings import MIN_SAMPLES, GridRun, Outcome, judge_claim
 from agentic_vlm.analysis.findings_page import Experiments, render_findings, write_findings
+from agentic_vlm.analysis.reasons import explain
 from agentic_vlm.evaluation.metrics import compute_difference
 from agentic_vlm.schema import Need
 
@@ -177,16 +171,98 @@ def test_equal_values_give_equal_intervals():
     assert isinstance(first, Estimate)
 
 
-def test_the_claims_have_names_of_their_own_and_use_known_variants():
-    assert [claim.key for claim in CLAIMS] == [f"F{number}" for number in range(1, 8)]
-    variants = {arm.variant for claim in CLAIMS for arm in (claim.first, claim.second)}
-    assert variants == {"grpo", "rejection", "efficiency"}
+def test_the_claims_have_names_of_their_own():
+    assert [claim.key for claim in CLAIMS] == [f"F{number + 1}" for number in range(len(CLAIMS))]
+    assert all(claim.source for claim in CLAIMS)
+
+
+CROPS = Claim(
+    "C", "Crops are for perception.", Measure.CROP_SHARE, None,
+    Arm("grpo", "rl", ("perception",)), Arm("grpo", "rl", ("text", "search")),
+)  # fmt: skip
+
+
+def kinds_run(make_score, shares, *, size=40):
+    """Give a run in which answers of a family make one call, a crop for the given share."""
+    rows, kinds = [], {}
+    for family, share in shares.items():
+        for number in range(size):
+            name = f"{family}{number:02d}"
+            rows.append(
+                make_score(model="rl", mode="agent", sample_id=name, trajectory_id=name,
+                           family=family, num_calls=1)
+            )  # fmt: skip
+            if share is not None:
+                is_crop = number < share * size
+                kinds[name] = (CallKind.CROP if is_crop else CallKind.NUMERICAL,)
+    return GridRun("seed-0-grpo", 0, "grpo", {"rl": rows}, kinds)
+
+
+def test_kinds_of_calls_are_compared_between_families(make_score):
+    run = kinds_run(make_score, {"perception": 0.9, "text": 0.1, "search": 0.1})
+    found = judge(CROPS, [run])
+    assert found.outcome is Outcome.CAME_OUT
+    assert found.estimate.mean == pytest.approx(0.8)
+    assert found.estimate.n == 40
+    assert 0.6 < found.estimate.low < found.estimate.mean < found.estimate.high < 0.95
+
+
+def test_families_that_share_their_calls_evenly_are_no_finding(make_score):
+    run = kinds_run(make_score, {"perception": 0.5, "text": 0.5, "search": 0.5})
+    assert judge(CROPS, [run]).outcome is Outcome.UNDECIDED
+
+
+def test_answers_without_a_call_have_no_share_of_kinds(make_score):
+    found = judge(CROPS, [kinds_run(make_score, {"perception": 0.9, "text": None})])
+    assert (found.outcome, found.estimate) == (Outcome.UNDECIDED, None)
+
+
+def test_a_gap_between_samples_is_wider_than_between_pairs():
+    values = [0.0, 1.0] * 50
+    gap = estimate_gap(values, values, num_bootstrap=500, seed=0)
+    pairs = estimate_mean([0.0] * 100, num_bootstrap=500, seed=0)
+    assert gap.mean == pairs.mean == 0
+    assert gap.high - gap.low > 0.2 > pairs.high - pairs.low
+
+
+def step_of(number, **figures):
+    known = dict.fromkeys(StepFigures._fields)
+    return StepFigures(**{**known, "step": number, "kinds": {}, **figures})
+
+
+def test_reasons_tell_what_the_data_suggest(answers):
+    gains = {0: 80, 1: 50}
+    runs = [run_of(seed, sft=answers("sft", 50), rl=answers("rl", n)) for seed, n in gains.items()]
+    flat = [
+        step_of(n, accuracy=0.5, format=0.5 + n / 20, calls=1.0, flat_groups=0.7,
+                surprisal=1.0 - n / 11)
+        for n in range(10)
+    ]  # fmt: skip
+    reasons = explain(judge(GAIN, runs, seeds=(0, 1)), runs, {"seed-0-grpo": flat})
+    text = "\n".join(reasons)
+    assert "Seeds disagree: clear at 0, not at 1." in text
+    assert "RL of grpo, first to last 5 steps: accuracy 0.50 -> 0.50" in text
+    assert "In grpo 70 % of the groups were flat" in text
+    assert "Entropy of grpo fell to less than half" in text
+    assert "the reward rose by its format part" in text
+
+
+def test_a_floor_and_a_missing_variant_are_named(answers):
+    runs = [run_of(sft=answers("sft", 2), rl=answers("rl", 1))]
+    text = "\n".join(explain(judge(GAIN, runs), runs, {}))
+    assert "near the floor (1.0 % and 2.0 %)" in text
+    assert explain(judge(FALL, runs), runs, {}) == ["Not run: efficiency."]
+
+
+def test_what_came_out_needs_no_reason(answers):
+    runs = [run_of(sft=answers("sft", 10), rl=answers("rl", 90))]
+    assert explain(judge(GAIN, runs), runs, {}) == []
 
 
 def test_the_page_names_outcome_interval_and_runs(answers):
     finding = judge(GAIN, [run_of(sft=answers("sft", 80), rl=answers("rl", 50))])
     page = render_findings([finding], Experiments("abc", {"seed-0-grpo": ()}, {}))
-    assert "| X | RL gains. | **did not come out** | -30.0 (" in page
+    assert "| X | RL gains. | - | **did not come out** | -30.0 (" in page
     assert "| X | RL - SFT, accuracy, tool questions | 0 | -30.0 (" in page
     assert "Without a result: seed-0-grpo." in page
 
@@ -197,7 +273,10 @@ def test_equal_findings_give_equal_bytes(answers, tmp_path):
     for name in ("one", "two"):
         write_findings(findings, experiments, tmp_path / name)
     files = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert files == ["findings.json", "findings.md", "findings.png", "findings.svg"]
+    assert files == [
+        "findings.json", "findings.md", "findings.png", "findings.svg", "training.png",
+        "training.svg",
+    ]  # fmt: skip
     for name in files:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     content = json.loads((tmp_path / "one" / "findings.json").read_text())

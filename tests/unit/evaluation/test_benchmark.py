@@ -9,7 +9,8 @@ from agentic_vlm.agent.runtime import Runtime
 from agentic_vlm.backends.scripted import ScriptedPolicy
 from agentic_vlm.errors import BackendUnavailable, ParamsError
 from agentic_vlm.evaluation.__main__ import main
-from agentic_vlm.evaluation.run_command import CONTROLS, run_and_score
+from agentic_vlm.evaluation.controls.catalogue import CONTROLS
+from agentic_vlm.evaluation.run_command import run_and_score
 from agentic_vlm.evaluation.runs import RunCard, iter_answers, read_scores
 from agentic_vlm.evaluation.suites import SUITES
 from agentic_vlm.params import AgentParams, Params, SearchParams, VisionParams

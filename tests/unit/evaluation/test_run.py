@@ -40,7 +40,10 @@ def evaluate(tmp_path, make_image, suite):
     """Give a function that answers the suite with tools and returns trajectories and pictures."""
     crop = CellResult(CellStatus.OK, images=(make_image("green"),))
 
-    def run(script):
+    def run(script, control="none"):
+        params = PARAMS.model_copy(
+            update={"evaluate": PARAMS.evaluate.model_copy(update={"control": control})}
+        )
         kit = Toolkit(
             agent=PARAMS.agent, vision=VisionParams(), search=SearchParams(),
             sandbox=FakeSandbox({"image_1.crop((0, 0, 30, 30))": crop}), provider=FakeSearch(),
@@ -54,7 +57,7 @@ def evaluate(tmp_path, make_image, suite):
         )
         asks = plan_asks({"pocket": suite}, (ProbeMode.AGENT,))
         runtime = Runtime(ScriptedPolicy(script), None, kit)
-        asyncio.run(collect_episodes(asks, runtime=runtime, collector=collector, params=PARAMS))
+        asyncio.run(collect_episodes(asks, runtime=runtime, collector=collector, params=params))
         collector.images.close()
         return list(collector.parts), sum(done)
 
@@ -80,6 +83,23 @@ def test_every_sample_is_answered_with_its_pictures_and_graded(tmp_path, evaluat
     assert {score.num_calls for score in scores} == {1}
     shown = trajectories[0].turns[0].observation.images[0]
     assert shown.sha256 in ImageStore.open(tmp_path / "seen")
+
+
+def test_a_control_run_changes_what_tools_give_back(tmp_path, evaluate):
+    blank = evaluate(good, "blank_crop")[0][0].turns[0].observation.images[0]
+    pixels = ImageStore.open(tmp_path / "seen").get(blank).convert("RGB").getcolors()
+    assert [colour for _, colour in pixels] == [(128, 128, 128)]
+
+
+def test_renamed_tools_answer_in_the_order_of_the_samples(evaluate, suite):
+    call = '{"name": "search", "arguments": {"query": "a"}}'
+    old_name = f"<think>hm</think><tool_call>{call}</tool_call>"
+    trajectories, num_done = evaluate(
+        lambda request: ANSWER if request.turn else old_name, "renamed"
+    )
+    assert [row.sample_id for row in trajectories] == [row.sample_id for row in suite]
+    assert num_done == 4
+    assert {row.turns[0].observation.error_class for row in trajectories} == {"UnknownTool"}
 
 
 def test_a_killed_run_goes_on_after_its_last_whole_chunk(evaluate, suite):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from agentic_vlm.analysis.claims import CLAIMS
 from agentic_vlm.errors import ArtifactMissing, ParamsError
 from agentic_vlm.evaluation.summary import summarize
 from agentic_vlm.schema import ScoredAnswer
@@ -49,7 +50,8 @@ shutil.copytree(f'made/{method}/scores', 'data/scores', dirs_exist_ok=True)
 shutil.copy(f'made/{method}/summary.json', 'metrics/summary.json')
 """
 SMALL_GRID = """
-seeds: [1]
+rounds:
+  - {seeds: [1], variants: [grpo, rejection]}
 variants:
   grpo: []
   rejection: [train_rl.method=rejection]
@@ -119,12 +121,29 @@ def grid_project(committed, make_score) -> Path:
     return committed
 
 
-def test_variants_of_a_seed_come_one_after_another():
-    names = [one.name for one in plan_experiments(read_grid(GRID), seeds=(0, 1))]
-    assert names == [
-        "seed-0-grpo", "seed-0-rejection", "seed-0-efficiency",
-        "seed-1-grpo", "seed-1-rejection", "seed-1-efficiency",
+def test_the_most_telling_experiments_come_first():
+    names = [one.name for one in plan_experiments(read_grid(GRID))]
+    assert names[:6] == [
+        "seed-0-grpo", "seed-0-rejection", "seed-0-no_cold_start", "seed-0-efficiency",
+        "seed-1-grpo", "seed-2-grpo",
     ]  # fmt: skip
+    assert len(set(names)) == len(names) == 28
+
+
+def test_other_seeds_run_every_variant_one_seed_after_another():
+    plan = plan_experiments(read_grid(GRID), seeds=(5, 6), variants=("grpo", "rejection"))
+    assert [one.name for one in plan] == [
+        "seed-5-grpo", "seed-5-rejection", "seed-6-grpo", "seed-6-rejection"
+    ]  # fmt: skip
+
+
+def test_every_claim_finds_both_arms_at_some_seed_and_every_variant_serves_a_claim():
+    pairs = {(one.seed, one.variant) for one in plan_experiments(read_grid(GRID))}
+    for claim in CLAIMS:
+        assert any((seed, claim.first.variant) in pairs and (seed, claim.second.variant) in pairs
+                   for seed in (0, 1, 2)), claim.key  # fmt: skip
+    used = {arm.variant for claim in CLAIMS for arm in (claim.first, claim.second)}
+    assert used == set(read_grid(GRID).variants)
 
 
 def test_the_grid_can_be_cut_down():
@@ -136,14 +155,18 @@ def test_an_unknown_variant_is_named():
     with pytest.raises(ParamsError) as caught:
         plan_experiments(read_grid(GRID), variants=("ppo",))
     assert str(caught.value) == (
-        "ppo: no such variant in the grid\n  fix: there are grpo, rejection, efficiency"
+        "ppo: no such variant in the grid\n  fix: there are " + ", ".join(read_grid(GRID).variants)
     )
 
 
 def test_a_grid_of_another_form_is_named(tmp_path):
-    (tmp_path / "grid.yaml").write_text("seeds: [a]\nvariants: {}\n")
-    with pytest.raises(ParamsError, match=r"grid\.yaml, seeds\.0"):
-        read_grid(tmp_path / "grid.yaml")
+    grid = tmp_path / "grid.yaml"
+    grid.write_text("rounds: [{seeds: [a], variants: [x]}]\nvariants: {x: []}\n")
+    with pytest.raises(ParamsError, match=r"grid\.yaml, rounds\.0\.seeds\.0"):
+        read_grid(grid)
+    grid.write_text("rounds: [{seeds: [0], variants: [y]}]\nvariants: {x: []}\n")
+    with pytest.raises(ParamsError, match="rounds name y, which variants does not have"):
+        read_grid(grid)
 
 
 def test_every_variant_of_the_grid_fits_the_params(committed):
@@ -163,7 +186,9 @@ def test_params_come_from_the_commit_and_not_from_the_folder(committed):
 
 def test_a_wrong_override_ends_the_grid_before_anything_runs(committed, tmp_path, capsys):
     grid = tmp_path / "wrong.yaml"
-    grid.write_text("seeds: [0]\nvariants: {typo: [train_rl.methd=grpo]}\n")
+    grid.write_text(
+        "rounds: [{seeds: [0], variants: [typo]}]\nvariants: {typo: [train_rl.methd=grpo]}\n"
+    )
     assert main(["--root", str(committed), "--grid", str(grid)]) == 1
     assert "method" in capsys.readouterr().err
     assert not (committed / ".scratch").exists()
@@ -218,7 +243,9 @@ def test_results_outlive_the_worktree_and_a_failure_stops_only_itself(grid_proje
     shutil.rmtree(grid_project / ".scratch")
     bench = Bench(grid_project)
     lines: list[str] = []
-    revisions = run_grid(bench, [Experiment(1, "grpo", ())], say=lines.append)
+    revisions = run_grid(
+        bench, [Experiment(1, "grpo", ())], say=lines.append, on_result=lambda one, revision: None
+    )
     assert lines == ["[1/1] seed-1-grpo: recorded, skipped"]
     with bench.results(revisions["seed-1-grpo"]) as folder:
         assert (folder / "data/scores/rl/scores/part-00000.parquet").exists()

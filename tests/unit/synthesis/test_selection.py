@@ -121,6 +121,31 @@ def test_tool_free_reasoning_fills_its_share_text_first(make_trajectory, make_sa
     assert len(selection.kept) + len(selection.rejections) == 10
 
 
+def test_the_density_of_tools_can_be_thinned_out(make_trajectory, sample):
+    with_tools = [
+        make_trajectory(trajectory_id=f"w{n}", turns=(call(f"print(1+1)  # {n}"), END))
+        for n in range(8)
+    ]
+    easy = sample.model_copy(update={"sample_id": "easy", "need": Need.DIRECT})
+    free = [make_trajectory(trajectory_id="f0", sample_id="easy", turns=(END,))]
+    for share, num_using in ((1.0, 8), (0.8, 4), (0.5, 1)):
+        selection = run([*with_tools, *free], [sample, easy], max_tool_share=share)
+        assert sum(row.num_calls > 0 for row in selection.kept) == num_using
+        assert "f0" in {row.trajectory_id for row in selection.kept}
+        assert {row.reason for row in selection.rejections} <= {RejectReason.OVER_SHARE}
+        assert len(selection.kept) + len(selection.rejections) == 9
+
+
+def test_families_that_are_not_taught_are_left_out_by_name(make_trajectory, sample):
+    other = sample.model_copy(update={"sample_id": "s1", "family": "search"})
+    rows = [make_trajectory(), make_trajectory(trajectory_id="t1", sample_id="s1")]
+    selection = run(rows, [sample, other], families=(sample.family,))
+    assert [row.sample_id for row in selection.kept] == ["s0"]
+    (rejection,) = selection.rejections
+    assert rejection.reason is RejectReason.OVER_SHARE
+    assert rejection.evidence == "family search is not taught"
+
+
 @pytest.mark.parametrize(
     ("code", "is_empty"),
     [
