@@ -8,9 +8,11 @@ from pathlib import Path
 
 from agentic_vlm.errors import AgenticError, ParamsError
 from agentic_vlm.evaluation.benchmark import score_items
+from agentic_vlm.evaluation.control_runs import run_all_controls
 from agentic_vlm.evaluation.controls.catalogue import CONTROLS
 from agentic_vlm.evaluation.controls.efficiency import measure_efficiency
 from agentic_vlm.evaluation.controls.gains import split_gains
+from agentic_vlm.evaluation.controls.tables import measure_text
 from agentic_vlm.evaluation.figures import Figure
 from agentic_vlm.evaluation.inspect_log import write_inspect_log
 from agentic_vlm.evaluation.marking import modes_told
@@ -41,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "run": lambda: run_benchmark(arguments),
         "rescore": lambda: _rescore(arguments),
         "show": lambda: _show(arguments.folders),
+        "controls": lambda: _controls(arguments),
         "compare": lambda: _compare(arguments.first, arguments.second),
         "export": lambda: _export(arguments),
     }
@@ -124,8 +127,22 @@ def _show_controls(folder: Path, scores: Sequence[ScoredAnswer]) -> None:
     ]
     if rows:
         print(" what an answer costs")
-        for name, value in measure_efficiency(rows)._asdict().items():
-            print(f"  {name}: {'-' if value is None else f'{value:.3g}'}")
+        for name, found in measure_efficiency(rows).items():
+            print(f"  {name}: {measure_text(found)}")
+
+
+def _controls(arguments: argparse.Namespace) -> None:
+    page = run_all_controls(
+        arguments.root,
+        checkpoint=arguments.model or arguments.root / "models" / "rl",
+        suite=arguments.suite,
+        file=arguments.file,
+        folder=arguments.out,
+        names=arguments.only or CONTROLS,
+        limit=arguments.limit,
+        rules=Mode(arguments.rules),
+    )
+    print(page)
 
 
 def _compare(first: Path, second: Path) -> None:
@@ -185,9 +202,18 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--tools", nargs="+", choices=("python", "search", "image_search"))
     run.add_argument("--limit", type=int, metavar="N", help="items asked at most")
     run.add_argument("--control", choices=CONTROLS, help="change the tools in a known way")
+    controls = commands.add_parser(
+        "controls", help="with tools, without, and under every change of tools: one page"
+    )
+    controls.add_argument("suite", choices=list(SUITES))
+    controls.add_argument("file", type=Path, help="file or folder, as published")
+    controls.add_argument("--out", type=Path, required=True, metavar="DIR")
+    controls.add_argument("--model", type=Path, metavar="DIR", help="default models/rl")
+    controls.add_argument("--limit", type=int, metavar="N", help="items asked at most")
+    controls.add_argument("--only", nargs="+", choices=CONTROLS, help="default: all")
     rescore = commands.add_parser("rescore", help="grade the answers again; no model is asked")
     rescore.add_argument("folder", type=Path)
-    for command in (run, rescore):
+    for command in (run, controls, rescore):
         command.add_argument("--root", type=Path, default=Path(), help="root of the project")
         command.add_argument(
             "--rules",

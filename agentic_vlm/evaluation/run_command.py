@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -31,7 +31,7 @@ def run_benchmark(arguments: argparse.Namespace) -> None:
         ParamsError: the options contradict each other, or the folder holds another run.
     """
     suite = SUITES[arguments.suite]
-    params = _params(load_params(arguments.root / "params.yaml"), suite, arguments)
+    params = with_tools(load_params(arguments.root / "params.yaml"), arguments.tools or suite.tools)
     if arguments.attempts > 1 and arguments.temperature == 0:
         what = "at temperature 0 every attempt is the same"
         raise ParamsError("--attempts", what, "give --temperature, such as 1.0")
@@ -117,9 +117,12 @@ async def run_and_score(
     return answered
 
 
-def _params(params: Params, suite: Suite, arguments: argparse.Namespace) -> Params:
-    """Return the params of the run: the tools that the benchmark is asked with."""
-    wanted = arguments.tools or suite.tools
+def with_tools(params: Params, wanted: Sequence[str]) -> Params:
+    """Return the params of a run: of the tools of params.yaml those that it is asked with.
+
+    Raises:
+        ParamsError: none is left.
+    """
     tools = tuple(tool for tool in params.agent.tools if tool in wanted)
     if not tools:
         what = f"agent.tools of params.yaml holds none of {', '.join(wanted)}"

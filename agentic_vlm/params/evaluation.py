@@ -19,6 +19,7 @@ Control = Literal[
     "renamed",
     "redescribed",
     "missing",
+    "unseen",
 ]
 
 
@@ -40,7 +41,8 @@ class EvaluateParams(Section):
     """Per model: without tools, with tools, or both."""
     control: Control = "none"
     """What is done to the tools: pictures of a cell blank or of another region, every call broken,
-    noise or orders among the hits, search tools under other names, otherwise described, or missing.
+    noise or orders among the hits, search tools under other names, otherwise described, or missing,
+    or a tool that no training data has.
     For control runs; scores of training runs need `none`. Ours."""
     num_bootstrap: Annotated[int, Field(ge=100)] = 2000
     """Resamples for the 95 % intervals. Ours."""
