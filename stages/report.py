@@ -9,12 +9,11 @@ from agentic_vlm.analysis.examples import Example, choose_examples
 from agentic_vlm.analysis.flow import count_flow
 from agentic_vlm.analysis.report import ReportContent, write_report
 from agentic_vlm.analysis.scores import parse_summary, title_of
-from agentic_vlm.evaluation.marking import modes_told
-from agentic_vlm.evaluation.suites import SUITES
+from agentic_vlm.evaluation.contamination import contamination_table, find_twins
+from agentic_vlm.evaluation.suite_report import suite_figures, suite_tables
 from agentic_vlm.evaluation.summary import column_of, summarize
-from agentic_vlm.evaluation.tables import family_tables
 from agentic_vlm.runlog import write_json
-from agentic_vlm.schema import Probe, RawSample, Rollout, ScoredAnswer, Trajectory
+from agentic_vlm.schema import Probe, RawSample, Rejection, Rollout, ScoredAnswer, Trajectory
 from agentic_vlm.stage import Stage, StageContext, StageReport
 from agentic_vlm.store import ImageStore, iter_records, read_records
 from agentic_vlm.store.folders import replacing_folder
@@ -87,31 +86,36 @@ def _write(
         flow=count_flow(data),
         examples=_examples(context, models, trajectories),
         pictures=ImageStore.open(*_image_folders(data, models)),
-        suite_tables=_suite_tables(scores),
+        suite_tables=suite_tables(scores, title_of),
+        suite_figures=suite_figures(scores),
+        contamination=_contamination(context, scores),
     )
     with replacing_folder(context.write_to("data/reports")) as folder:
         write_report(content, folder)
         return sum(path.is_file() for path in folder.rglob("*"))
 
 
-def _suite_tables(scores: list[ScoredAnswer]) -> str:
-    """Return the tables of the benchmarks among the suites that were asked."""
-    groups: dict[str, dict[str, list[ScoredAnswer]]] = {}
+def _contamination(context: StageContext, scores: list[ScoredAnswer]) -> str:
+    """Return the questions that training sources hold too, where stage curate was run."""
+    folder = context.root / "data" / "curated" / "rejections"
+    if not folder.exists() or not scores:
+        return ""
+    twins = find_twins(iter_records(folder, Rejection), _samples(context).values())
+    columns: dict[str, list[ScoredAnswer]] = {}
     for score in scores:
-        if score.suite in SUITES:
-            own = groups.setdefault(title_of(column_of(score)), {})
-            own.setdefault(score.suite, []).append(score)
-    tables = family_tables(
-        {
-            model: {
-                name: (len({row.sample_id for row in rows}), SUITES[name].aggregate(rows))
-                for name, rows in own.items()
-            }
-            for model, own in groups.items()
-        }
-    )
-    asked = [score for score in scores if score.suite in SUITES]
-    return f"{modes_told(asked).capitalize()}.\n\n{tables}" if tables else ""
+        columns.setdefault(title_of(column_of(score)), []).append(score)
+    return contamination_table(columns, twins)
+
+
+def _samples(context: StageContext) -> dict[str, RawSample]:
+    """Return the samples of the suites that were asked, by id."""
+    suites = [context.root / "data" / "suites" / name for name in context.params.evaluate.suites]
+    return {
+        sample.sample_id: sample
+        for suite in suites
+        if suite.exists()
+        for sample in read_records(suite / "records", RawSample)
+    }
 
 
 def _examples(
@@ -121,15 +125,10 @@ def _examples(
     model = next((name for name in reversed(models) if name in trajectories), None)
     if model is None:
         return []
-    suites = [context.root / "data" / "suites" / name for name in context.params.evaluate.suites]
-    samples = {
-        sample.sample_id: sample
-        for suite in suites
-        if suite.exists()
-        for sample in read_records(suite / "records", RawSample)
-    }
     num_examples = context.params.report.num_examples
-    return choose_examples(trajectories[model], samples, model=model, num_examples=num_examples)
+    return choose_examples(
+        trajectories[model], _samples(context), model=model, num_examples=num_examples
+    )
 
 
 def _rows_if_run(folder: Path, record_type: type[R]) -> Iterable[R]:
