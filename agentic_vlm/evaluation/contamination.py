@@ -54,7 +54,7 @@ def contamination_table(models: Mapping[str, Sequence[ScoredAnswer]], twins: Twi
         twins: of `find_twins`.
     """
     lines = [
-        "| suite | model | questions with a twin | all, % (95 %) | n | without them, % (95 %) | n |",
+        "| suite | model | with a twin | all, % (95 %) | n | without them, % (95 %) | n |",
         "|---|---|---|---|---|---|---|",
     ]
     for model, rows in models.items():

@@ -33,7 +33,6 @@ _OWN_STRICT = frozenset(
 )
 # In mode strict, other words may still be right; the authors' rules say so themselves.
 _OPEN_STRICT = frozenset({Rule.OCR, Rule.RELAXED})
-_WITHOUT_MODE = frozenset({"none", "judge"})
 
 
 class _Wanted(NamedTuple):
@@ -76,7 +75,7 @@ async def mark_answer(
         judge=judge,
         is_open=is_open,
     )
-    if settled.rule in _WITHOUT_MODE:
+    if settled.rule == "judge":
         return settled
     return settled._replace(rule=f"{mode.value}:{settled.rule}")
 

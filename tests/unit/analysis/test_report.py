@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from agentic_vlm.schema import Rejection, RejectReason, ScoredAnswer, Trajectory
-from agentic_vlm.store import read_records, write_records
+from agentic_vlm.store import write_records
 from stages import index, report
 
 
@@ -83,15 +83,13 @@ def test_every_model_has_a_page_with_its_figure(files):
 def test_questions_with_a_twin_in_training_sources_stand_next_to_the_scores(
     trained, write_report, files
 ):
-    told = files["report.md"].decode().partition("### Contamination")[2]
-    assert "| pocket | RL | 0 |" in told
+    assert "### Contamination" not in files["report.md"].decode()
     twin = Rejection(
         stage="curate", row_id="x", reason=RejectReason.CONTAMINATED,
         evidence="equals pocket/world:3",
     )  # fmt: skip
     folder = trained / "data/curated/rejections"
-    old = read_records(folder, Rejection)
-    write_records(folder, [*old, twin], Rejection, key=lambda row: (row.row_id,))
+    write_records(folder, [twin], Rejection, key=lambda row: (row.row_id,))
     told = write_report(trained)["report.md"].decode().partition("### Contamination")[2]
     (row,) = [line for line in told.splitlines() if line.startswith("| pocket | RL |")]
     cells = [cell.strip() for cell in row.strip("|").split("|")]
