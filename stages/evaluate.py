@@ -16,7 +16,7 @@ from agentic_vlm.evaluation.run import (
     plan_asks,
 )
 from agentic_vlm.evaluation.summary import column_of, summarize_model
-from agentic_vlm.grading import Grade
+from agentic_vlm.grading import Grade, Mode
 from agentic_vlm.grading.judges import ModelJudge, open_judge
 from agentic_vlm.schema import ProbeMode, RawSample, ScoredAnswer, Trajectory
 from agentic_vlm.stage import Stage, StageContext, StageReport
@@ -63,9 +63,11 @@ async def _grade(
     context: StageContext, trajectories: list[Trajectory], samples: dict[str, RawSample]
 ) -> tuple[list[tuple[Trajectory, Grade]], dict[str, object]]:
     """Return the grades, and what the judge was asked if there is one."""
-    grading = context.params.grading
+    grading, mode = context.params.grading, Mode(context.params.evaluate.rules)
     async with open_judge(grading, root=context.root) as judge:
-        graded = await grade_trajectories(trajectories, samples, judge=judge, params=grading)
+        graded = await grade_trajectories(
+            trajectories, samples, judge=judge, params=grading, mode=mode
+        )
     return graded, {"judge": asdict(judge.counts)} if isinstance(judge, ModelJudge) else {}
 
 

@@ -9,9 +9,17 @@ from pathlib import Path
 
 from agentic_vlm.curation.intake import iter_file_source, iter_jsonl_source
 from agentic_vlm.curation.registry import resolve
+from agentic_vlm.evaluation.intake import iter_suite_source
+from agentic_vlm.evaluation.suites.reading import XQUAD
 from agentic_vlm.formats.published import iter_squad_passages
 from agentic_vlm.grading import guess_answer_type
-from agentic_vlm.params import FileSource, JsonlSource, RegisteredSource, WorldSource
+from agentic_vlm.params import (
+    FileSource,
+    JsonlSource,
+    RegisteredSource,
+    SuiteSource,
+    WorldSource,
+)
 from agentic_vlm.schema import RawSample, Rejection, RejectReason
 from agentic_vlm.search import build_index
 from agentic_vlm.stage import Stage, StageContext, StageReport
@@ -19,7 +27,7 @@ from agentic_vlm.store import ImageWriter, RecordWriter
 from agentic_vlm.world import source as world
 from agentic_vlm.world.entities import Article
 
-Source = WorldSource | JsonlSource | FileSource
+Source = WorldSource | JsonlSource | FileSource | SuiteSource
 
 STAGE = Stage(
     name="ingest",
@@ -108,6 +116,9 @@ def _iter_rows(
             entities = world.entities_of(source)
             yield from world.iter_train(source, entities, train.images)
             yield from world.iter_suite(source, entities, splits[source.suite].images)
+        case SuiteSource():
+            images = splits[source.suite].images
+            yield from iter_suite_source(source, root=root, images=images)
         case JsonlSource() | FileSource():
             images = (train if source.suite is None else splits[source.suite]).images
             rows = (
@@ -142,13 +153,20 @@ def _write_corpus(sources: tuple[Source, ...], root: Path, folder: Path) -> None
             articles += [
                 replace(page, article_id=f"{source.name}-{page.article_id}") for page in pages
             ]
-        elif isinstance(source, FileSource) and source.type == "squad":
+        elif _has_passages(source):
             # The paragraphs hold the answers: they are what the search tool is to find.
             articles += [
                 Article(f"{source.name}-{name}", title, text, date="", link=f"{source.name}/{name}")
                 for name, title, text in iter_squad_passages(root / source.path)
             ]
     build_index(articles, emblems, folder)
+
+
+def _has_passages(source: JsonlSource | FileSource | SuiteSource) -> bool:
+    """Return whether a source brings the texts that its questions are about."""
+    if isinstance(source, SuiteSource):
+        return source.suite == XQUAD.name
+    return isinstance(source, FileSource) and source.type == "squad"
 
 
 if __name__ == "__main__":

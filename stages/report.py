@@ -10,11 +10,19 @@ from agentic_vlm.analysis.flow import count_flow
 from agentic_vlm.analysis.report import ReportContent, write_report
 from agentic_vlm.analysis.scores import parse_summary, title_of
 from agentic_vlm.curation.card import write_card
-from agentic_vlm.evaluation.suites import SUITES
+from agentic_vlm.evaluation.contamination import contamination_table, find_twins
+from agentic_vlm.evaluation.suite_report import suite_figures, suite_tables
 from agentic_vlm.evaluation.summary import column_of, summarize
-from agentic_vlm.evaluation.tables import family_tables
 from agentic_vlm.runlog import write_json
-from agentic_vlm.schema import CuratedSample, Probe, RawSample, Rollout, ScoredAnswer, Trajectory
+from agentic_vlm.schema import (
+    CuratedSample,
+    Probe,
+    RawSample,
+    Rejection,
+    Rollout,
+    ScoredAnswer,
+    Trajectory,
+)
 from agentic_vlm.stage import Stage, StageContext, StageReport
 from agentic_vlm.store import ImageStore, iter_records, read_records
 from agentic_vlm.store.folders import replacing_folder
@@ -82,7 +90,7 @@ def _write(
     content = ReportContent(
         summary=parse_summary(summary),
         trajectories=trajectories,
-        samples=_suite_samples(context),
+        samples=_samples(context),
         curves=rl_curves(_rows_if_run(data / "rollouts" / "records", Rollout)),
         family_curves=rl_curves_by_family(
             _rows_if_run(data / "rollouts" / "records", Rollout), _training_families(data)
@@ -91,7 +99,9 @@ def _write(
         flow=count_flow(data),
         examples=_examples(context, models, trajectories),
         pictures=ImageStore.open(*_image_folders(data, models)),
-        suite_tables=_suite_tables(scores),
+        suite_tables=suite_tables(scores, title_of),
+        suite_figures=suite_figures(scores),
+        contamination=_contamination(context, scores),
     )
     with replacing_folder(context.write_to("data/reports")) as folder:
         write_report(content, folder)
@@ -106,22 +116,27 @@ def _write(
         return sum(path.is_file() for path in folder.rglob("*"))
 
 
-def _suite_tables(scores: list[ScoredAnswer]) -> str:
-    """Return the tables of the benchmarks among the suites that were asked."""
-    groups: dict[str, dict[str, list[ScoredAnswer]]] = {}
+def _contamination(context: StageContext, scores: list[ScoredAnswer]) -> str:
+    """Return the questions that training sources hold too, where stage curate was run."""
+    folder = context.root / "data" / "curated" / "rejections"
+    if not folder.exists() or not scores:
+        return ""
+    twins = find_twins(iter_records(folder, Rejection), _samples(context).values())
+    columns: dict[str, list[ScoredAnswer]] = {}
     for score in scores:
-        if score.suite in SUITES:
-            own = groups.setdefault(title_of(column_of(score)), {})
-            own.setdefault(score.suite, []).append(score)
-    return family_tables(
-        {
-            model: {
-                name: (len({row.sample_id for row in rows}), SUITES[name].aggregate(rows))
-                for name, rows in own.items()
-            }
-            for model, own in groups.items()
-        }
-    )
+        columns.setdefault(title_of(column_of(score)), []).append(score)
+    return contamination_table(columns, twins)
+
+
+def _samples(context: StageContext) -> dict[str, RawSample]:
+    """Return the samples of the suites that were asked, by id."""
+    suites = [context.root / "data" / "suites" / name for name in context.params.evaluate.suites]
+    return {
+        sample.sample_id: sample
+        for suite in suites
+        if suite.exists()
+        for sample in read_records(suite / "records", RawSample)
+    }
 
 
 def _examples(
@@ -131,19 +146,10 @@ def _examples(
     model = next((name for name in reversed(models) if name in trajectories), None)
     if model is None:
         return []
-    samples = _suite_samples(context)
     num_examples = context.params.report.num_examples
-    return choose_examples(trajectories[model], samples, model=model, num_examples=num_examples)
-
-
-def _suite_samples(context: StageContext) -> dict[str, RawSample]:
-    suites = [context.root / "data" / "suites" / name for name in context.params.evaluate.suites]
-    return {
-        sample.sample_id: sample
-        for suite in suites
-        if suite.exists()
-        for sample in read_records(suite / "records", RawSample)
-    }
+    return choose_examples(
+        trajectories[model], _samples(context), model=model, num_examples=num_examples
+    )
 
 
 def _training_families(data: Path) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from agentic_vlm.analysis.calls import CallKind
@@ -27,9 +27,11 @@ from agentic_vlm.analysis.figures import (
     draw_rl,
 )
 from agentic_vlm.analysis.flow import FlowRow
-from agentic_vlm.analysis.scores import Summary
+from agentic_vlm.analysis.model_page import write_model_page
+from agentic_vlm.analysis.scores import Summary, title_of
 from agentic_vlm.analysis.tables import (
     accuracy_table,
+    escape,
     family_table,
     flow_table,
     kinds_table,
@@ -68,6 +70,11 @@ class ReportContent:
     """Their pictures."""
     suite_tables: str = ""
     """Markdown: one table per family of benchmarks, the paper's rows beside ours."""
+    suite_figures: Mapping[str, str] = field(default_factory=dict)
+    """Markdown by model: every figure of its benchmarks."""
+    contamination: str = ""
+    """Markdown: which questions have a twin in training sources; empty where none was looked for.
+    """
 
 
 def write_report(content: ReportContent, folder: Path) -> None:
@@ -76,7 +83,17 @@ def write_report(content: ReportContent, folder: Path) -> None:
     scores = draw_accuracy(content.summary, figures), draw_calls(content.summary, figures)
     curves, passes = draw_rl(content.curves, figures), draw_passes(content.passes, figures)
     families = draw_family_dynamics(content.family_curves, figures)
-    text = _render(content, scores=scores, curves=(curves, families), passes=passes)
+    links = {
+        name: write_model_page(
+            name,
+            content.summary,
+            content.trajectories.get(name, ()),
+            folder,
+            benchmarks=content.suite_figures.get(name, ""),
+        )
+        for name in content.summary.names()
+    }
+    text = _render(content, links, scores=scores, curves=(curves, families), passes=passes)
     (folder / "report.md").write_text(text, encoding="utf-8")
     page = render_page(content.examples, content.pictures)
     (folder / "examples.html").write_text(page, encoding="utf-8")
@@ -84,6 +101,7 @@ def write_report(content: ReportContent, folder: Path) -> None:
 
 def _render(
     content: ReportContent,
+    links: Mapping[str, str],
     *,
     scores: tuple[FigureFile, FigureFile],
     curves: tuple[FigureFile, FigureFile],
@@ -93,7 +111,9 @@ def _render(
     sections = [
         "# Report",
         *_score_sections(content.summary, accuracy),
+        *_model_sections(links),
         *_suite_sections(content.suite_tables),
+        *_contamination_sections(content.contamination),
         *_tool_sections(content, calls),
         *_error_sections(content),
         *_training_sections(content, curves),
@@ -133,6 +153,23 @@ def _suite_sections(tables: str) -> list[str]:
         "have no verdict. A partial run is not comparable with the rows of the paper."
     )
     return ["### Benchmarks", told, tables]
+
+
+def _model_sections(links: Mapping[str, str]) -> list[str]:
+    if not links:
+        return []
+    lines = [f"- [{escape(title_of(name))}]({link})" for name, link in links.items()]
+    return ["### One page per model", "\n".join(lines)]
+
+
+def _contamination_sections(content: str) -> list[str]:
+    if not content:
+        return []
+    told = (
+        "Questions that a training source holds too. `curate` left the training rows out; what the "
+        "base has seen before is not known."
+    )
+    return ["### Contamination", told, content]
 
 
 def _tool_sections(content: ReportContent, calls: FigureFile) -> list[str]:

@@ -9,6 +9,9 @@ from agentic_vlm.errors import RecordError
 KINDS = ("tool", "direct", "all")
 """Kinds of questions, in the order in which they are shown."""
 
+REALX_PARTS = ("average", "perception", "reason", "search", "integration")
+"""Columns of the RealX-Bench table, in order."""
+
 TITLES = {
     "base_direct": "base, no tools",
     "base": "base, tools",

@@ -1,14 +1,21 @@
 """The score table that ends a run: scores, calls, seconds, and where to look next."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from agentic_vlm.analysis.scores import KINDS, Summary, interval, parse_summary, title_of
+from agentic_vlm.analysis.scores import (
+    KINDS,
+    REALX_PARTS,
+    Summary,
+    interval,
+    parse_summary,
+    title_of,
+)
 
 _WIDTH = 100
 _NEXT = (
@@ -59,12 +66,34 @@ def _print_scores(console: Console, summary: Summary) -> None:
         ]
         table.add_row(Text(title_of(name)), *cells, *calls)
     console.print(table)
+    if any(summary.models[name].realx for name in summary.names()):
+        console.print(_realx_table(summary))
     for name in summary.names():
         entry = summary.models[name].all
         if entry is not None and entry.accuracy.num_ungraded:
             share = entry.accuracy
             line = f"{title_of(name)}: {share.num_ungraded} answers have no verdict and count in no"
             console.print(f"{line} mean ({share.num_infrastructure} outages of ours)", markup=False)
+
+
+def _realx_table(summary: Summary) -> Table:
+    table = Table(box=box.SIMPLE, title="by ability, as in RealX-Bench; integration: all three")
+    table.add_column("hard for", no_wrap=True)
+    table.add_column("n", justify="right")
+    models = {name: realx for name in summary.names() if (realx := summary.models[name].realx)}
+    for name in models:
+        table.add_column(Text(title_of(name)), no_wrap=True)
+    for part in REALX_PARTS:
+        shares = [realx.get(part) for realx in models.values()]
+        sizes = sorted({share.n for share in shares if share is not None})
+        cells = ["-" if share is None else interval(share) for share in shares]
+        table.add_row("reasoning" if part == "reason" else part, _counts(sizes), *cells)
+    return table
+
+
+def _counts(sizes: Sequence[int]) -> str:
+    """Return the number of questions; a range where models differ, as outages make them."""
+    return "-" if not sizes else "-".join(map(str, dict.fromkeys((sizes[0], sizes[-1]))))
 
 
 def _timing_table(timings: Mapping[str, Mapping[str, object]]) -> Table:

@@ -8,6 +8,7 @@ from agentic_vlm.analysis.calls import CallKind, classify_call
 from agentic_vlm.analysis.flow import FlowRow
 from agentic_vlm.analysis.scores import (
     KINDS,
+    REALX_PARTS,
     Entry,
     Gain,
     Summary,
@@ -17,7 +18,6 @@ from agentic_vlm.analysis.scores import (
 )
 from agentic_vlm.schema import StopReason, ToolCall, Trajectory, Verdict
 
-_REALX = ("average", "perception", "reason", "search", "integration")
 _MOST_CALLS = 5
 
 
@@ -65,9 +65,9 @@ def realx_table(summary: Summary) -> str:
     for name in summary.names():
         realx = summary.models[name].realx
         if realx:
-            cells = [interval(realx[part]) if part in realx else "-" for part in _REALX]
+            cells = [interval(realx[part]) if part in realx else "-" for part in REALX_PARTS]
             rows.append([title_of(name), *cells])
-    return table(["model", *_REALX], rows) if rows else "No sample carries RealX-Bench flags."
+    return table(["model", *REALX_PARTS], rows) if rows else "No sample carries RealX-Bench flags."
 
 
 def pair_table(summary: Summary) -> str:

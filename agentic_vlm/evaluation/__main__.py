@@ -8,11 +8,14 @@ from pathlib import Path
 
 from agentic_vlm.errors import AgenticError, ParamsError
 from agentic_vlm.evaluation.benchmark import score_items
+from agentic_vlm.evaluation.control_runs import run_all_controls
 from agentic_vlm.evaluation.controls.catalogue import CONTROLS
 from agentic_vlm.evaluation.controls.efficiency import measure_efficiency
 from agentic_vlm.evaluation.controls.gains import split_gains
+from agentic_vlm.evaluation.controls.tables import measure_text
 from agentic_vlm.evaluation.figures import Figure
 from agentic_vlm.evaluation.inspect_log import write_inspect_log
+from agentic_vlm.evaluation.marking import modes_told
 from agentic_vlm.evaluation.metrics import compute_difference
 from agentic_vlm.evaluation.repeats import mean_over_attempts, pass_at_k
 from agentic_vlm.evaluation.run_command import run_benchmark
@@ -26,7 +29,8 @@ from agentic_vlm.evaluation.runs import (
 )
 from agentic_vlm.evaluation.suites import SUITES
 from agentic_vlm.evaluation.tables import coverage_line, family_tables, figure_lines
-from agentic_vlm.grading import NoJudge
+from agentic_vlm.grading import Mode
+from agentic_vlm.grading.judges import open_judge
 from agentic_vlm.params import load_params
 from agentic_vlm.schema import ScoredAnswer
 from agentic_vlm.store import ImageStore
@@ -39,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "run": lambda: run_benchmark(arguments),
         "rescore": lambda: _rescore(arguments),
         "show": lambda: _show(arguments.folders),
+        "controls": lambda: _controls(arguments),
         "compare": lambda: _compare(arguments.first, arguments.second),
         "export": lambda: _export(arguments),
     }
@@ -65,16 +70,20 @@ def _rescore(arguments: argparse.Namespace) -> None:
     card, samples = read_card(folder), read_samples(folder)
     params = load_params(arguments.root / "params.yaml")
     before = {row.trajectory_id: row.verdict for row in read_scores(folder)}
-    scores = asyncio.run(
-        score_items(
-            SUITES[card.suite],
-            [*iter_answers(folder), *iter_outages(folder)],
-            samples,
-            model=card.model,
-            judge=NoJudge(),
-            params=params.grading,
-        )
-    )
+
+    async def score() -> list[ScoredAnswer]:
+        async with open_judge(params.grading, root=arguments.root) as judge:
+            return await score_items(
+                SUITES[card.suite],
+                [*iter_answers(folder), *iter_outages(folder)],
+                samples,
+                model=card.model,
+                judge=judge,
+                params=params.grading,
+                mode=Mode(arguments.rules),
+            )
+
+    scores = asyncio.run(score())
     changed = sum(before.get(row.trajectory_id, row.verdict) is not row.verdict for row in scores)
     write_scores(
         folder,
@@ -90,7 +99,9 @@ def _show(folders: Sequence[Path]) -> None:
     for folder in folders:
         card, scores = read_card(folder), read_scores(folder)
         suite, num_items = SUITES[card.suite], len(read_samples(folder))
-        print(f"{suite.title}, {card.model}: {coverage_line(suite, num_items)}")
+        print(
+            f"{suite.title}, {card.model}: {coverage_line(suite, num_items)}; {modes_told(scores)}"
+        )
         for mode in card.modes:
             own = [score for score in scores if score.mode == mode]
             figures = _figures(card.suite, own, card.num_attempts)
@@ -116,8 +127,22 @@ def _show_controls(folder: Path, scores: Sequence[ScoredAnswer]) -> None:
     ]
     if rows:
         print(" what an answer costs")
-        for name, value in measure_efficiency(rows)._asdict().items():
-            print(f"  {name}: {'-' if value is None else f'{value:.3g}'}")
+        for name, found in measure_efficiency(rows).items():
+            print(f"  {name}: {measure_text(found)}")
+
+
+def _controls(arguments: argparse.Namespace) -> None:
+    page = run_all_controls(
+        arguments.root,
+        checkpoint=arguments.model or arguments.root / "models" / "rl",
+        suite=arguments.suite,
+        file=arguments.file,
+        folder=arguments.out,
+        names=arguments.only or CONTROLS,
+        limit=arguments.limit,
+        rules=Mode(arguments.rules),
+    )
+    print(page)
 
 
 def _compare(first: Path, second: Path) -> None:
@@ -177,10 +202,25 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--tools", nargs="+", choices=("python", "search", "image_search"))
     run.add_argument("--limit", type=int, metavar="N", help="items asked at most")
     run.add_argument("--control", choices=CONTROLS, help="change the tools in a known way")
+    controls = commands.add_parser(
+        "controls", help="with tools, without, and under every change of tools: one page"
+    )
+    controls.add_argument("suite", choices=list(SUITES))
+    controls.add_argument("file", type=Path, help="file or folder, as published")
+    controls.add_argument("--out", type=Path, required=True, metavar="DIR")
+    controls.add_argument("--model", type=Path, metavar="DIR", help="default models/rl")
+    controls.add_argument("--limit", type=int, metavar="N", help="items asked at most")
+    controls.add_argument("--only", nargs="+", choices=CONTROLS, help="default: all")
     rescore = commands.add_parser("rescore", help="grade the answers again; no model is asked")
     rescore.add_argument("folder", type=Path)
-    for command in (run, rescore):
+    for command in (run, controls, rescore):
         command.add_argument("--root", type=Path, default=Path(), help="root of the project")
+        command.add_argument(
+            "--rules",
+            choices=[mode.value for mode in Mode],
+            default=Mode.OFFICIAL.value,
+            help="whose rules grade a published benchmark",
+        )
     show = commands.add_parser("show", help="figures of runs, the paper's beside them")
     show.add_argument("folders", type=Path, nargs="+")
     compare = commands.add_parser("compare", help="two runs over one benchmark, paired")

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -15,9 +16,9 @@ from agentic_vlm.agent.runtime import Runtime
 from agentic_vlm.agent.state import Episode
 from agentic_vlm.agent.task import EpisodeTask, episode_seed
 from agentic_vlm.evaluation.run import STAGE_NAME, grade_trajectories, iter_scores
-from agentic_vlm.evaluation.runs import Journal, RunCard, iter_answers
+from agentic_vlm.evaluation.runs import Journal, RunCard, add_seconds, iter_answers
 from agentic_vlm.evaluation.suites import Suite, SuiteItem, to_sample
-from agentic_vlm.grading import Judge
+from agentic_vlm.grading import Judge, Mode
 from agentic_vlm.params import GradingParams
 from agentic_vlm.schema import (
     ImageRef,
@@ -87,11 +88,13 @@ async def answer_items(
     """
     finished = {trajectory.trajectory_id for trajectory in iter_answers(folder)}
     answered = Answered([], [])
+    tools_s: list[float] = []
 
     def keep(task: EpisodeTask, episode: Episode) -> None:
         for encoded in episode.pictures.values():
             images.add(encoded)
         journal.add(episode.trajectory)
+        tools_s.extend(timing.latency_s for timing in episode.timings)
         if episode.trajectory.stop_reason is StopReason.INFRASTRUCTURE:
             answered.outages.append(episode.trajectory)
 
@@ -111,6 +114,7 @@ async def answer_items(
                 ],
             )
         ]
+        started = time.perf_counter()
         finished |= {task.episode_id(runtime.policy.policy_id) for task in tasks}
         if batch is not None:
             await batch(tasks, on_episode=keep)
@@ -123,6 +127,10 @@ async def answer_items(
                 temperature=card.temperature,
                 on_episode=keep,
             )
+        if tasks:
+            wall_s = time.perf_counter() - started
+            add_seconds(folder, num_episodes=len(tasks), wall_s=wall_s, tools_s=sum(tools_s))
+            tools_s.clear()
     return answered
 
 
@@ -134,17 +142,13 @@ async def score_items(
     model: str,
     judge: Judge,
     params: GradingParams,
+    mode: Mode = Mode.STRICT,
 ) -> list[ScoredAnswer]:
     """Grade answers that are there already; nothing is asked of the model again."""
-    read = suite.read_answer
-    given = [
-        row.model_copy(update={"answer": read(row.answer)})
-        if read is not None and row.answer is not None
-        else row
-        for row in trajectories
-    ]
     by_id = {sample.sample_id: sample for sample in samples}
-    graded = await grade_trajectories(given, by_id, judge=judge, params=params)
+    graded = await grade_trajectories(
+        list(trajectories), by_id, judge=judge, params=params, mode=mode
+    )
     return list(iter_scores(graded, {suite.name: samples}, model=model))
 
 

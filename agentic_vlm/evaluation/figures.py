@@ -90,7 +90,7 @@ def grouped(
         statistic: the figure of D totals.
     """
     totals = _totals(rows, group=group, count=count, ungraded=None)
-    low_high = _bootstrap(totals, statistic)
+    low_high = bootstrap(totals, statistic)
     lowest = _totals(rows, group=group, count=count, ungraded=False)
     highest = _totals(rows, group=group, count=count, ungraded=True)
     return Figure(
@@ -169,7 +169,8 @@ def _value(totals: Array, statistic: Statistic) -> float | None:
     return None if np.isnan(value) else value
 
 
-def _bootstrap(totals: Array, statistic: Statistic) -> tuple[float | None, float | None]:
+def bootstrap(totals: Array, statistic: Statistic) -> tuple[float | None, float | None]:
+    """Return the 95 % interval of a figure of totals [n, D], drawing the n groups."""
     n = len(totals)
     if not n:
         return None, None

@@ -87,6 +87,15 @@ def compute_accuracy(scores: Iterable[ScoredAnswer]) -> Accuracy:
     return Accuracy(num_right / n, low, high, n, num_ungraded, num_outages, lowest, highest)
 
 
+def compute_share(k: int, n: int) -> Accuracy:
+    """Return k of n as a share, with its interval."""
+    if not n:
+        return Accuracy(None, None, None, 0, 0, 0, None, None)
+    interval = binomtest(k, n).proportion_ci(CONFIDENCE, method="wilson")
+    low, high = float(interval.low), float(interval.high)
+    return Accuracy(k / n, low, high, n, 0, 0, k / n, k / n)
+
+
 def compute_difference(
     first: Iterable[ScoredAnswer],
     second: Iterable[ScoredAnswer],

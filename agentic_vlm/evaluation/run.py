@@ -17,7 +17,8 @@ from agentic_vlm.agent.state import Episode
 from agentic_vlm.agent.task import EpisodeTask, episode_seed
 from agentic_vlm.errors import JudgeUnavailable
 from agentic_vlm.evaluation.controls.catalogue import tasks_runner
-from agentic_vlm.grading import Grade, Judge, grade_with_judge
+from agentic_vlm.evaluation.marking import answer_of, mark_answer
+from agentic_vlm.grading import Grade, Judge, Mode
 from agentic_vlm.params import GradingParams, Params
 from agentic_vlm.schema import (
     ProbeMode,
@@ -134,20 +135,32 @@ async def grade_trajectories(
     *,
     judge: Judge,
     params: GradingParams,
+    mode: Mode = Mode.STRICT,
 ) -> list[tuple[Trajectory, Grade]]:
-    """Grade each trajectory and note the verdict in it, in the order given.
+    """Grade each trajectory and note the answer that counts and the verdict in it, in order.
 
     A judge is asked about many at once, as far as it allows.
+
+    Args:
+        trajectories: finished episodes.
+        samples: by id.
+        judge: who is asked where rules leave an answer open.
+        params: tolerances and time limits.
+        mode: whose rules hold for published suites.
     """
+    given = [
+        row.model_copy(update={"answer": answer_of(row, samples[row.sample_id], mode=mode)})
+        for row in trajectories
+    ]
     grades = await asyncio.gather(
         *(
-            _grade(trajectory, samples[trajectory.sample_id], judge=judge, params=params)
-            for trajectory in trajectories
+            _grade(row, samples[row.sample_id], judge=judge, params=params, mode=mode)
+            for row in given
         )
     )
     return [
-        (trajectory.model_copy(update={"verdict": grade.verdict}), grade)
-        for trajectory, grade in zip(trajectories, grades, strict=True)
+        (row.model_copy(update={"verdict": grade.verdict}), grade)
+        for row, grade in zip(given, grades, strict=True)
     ]
 
 
@@ -191,14 +204,12 @@ def _task_of(ask: Ask, images: tuple[Image.Image, ...], seed: int) -> EpisodeTas
 
 
 async def _grade(
-    trajectory: Trajectory, sample: RawSample, *, judge: Judge, params: GradingParams
+    trajectory: Trajectory, sample: RawSample, *, judge: Judge, params: GradingParams, mode: Mode
 ) -> Grade:
     if trajectory.stop_reason is StopReason.INFRASTRUCTURE:
         return Grade(Verdict.UNGRADED, "infrastructure", trajectory.failure)
     try:
-        return await grade_with_judge(
-            trajectory.answer, sample, question=sample.question, judge=judge, params=params
-        )
+        return await mark_answer(trajectory.answer, sample, judge=judge, params=params, mode=mode)
     except JudgeUnavailable as fault:
         return Grade(Verdict.UNGRADED, "unavailable", str(fault))
 

@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -16,7 +16,8 @@ from agentic_vlm.evaluation.controls.catalogue import KITS
 from agentic_vlm.evaluation.controls.changed_tools import CHANGES, run_changed
 from agentic_vlm.evaluation.runs import RunCard, iter_answers, open_run, write_outages, write_scores
 from agentic_vlm.evaluation.suites import SUITES, Suite
-from agentic_vlm.grading import NoJudge
+from agentic_vlm.grading import Mode
+from agentic_vlm.grading.judges import open_judge
 from agentic_vlm.params import Params, load_params
 from agentic_vlm.store import ImageWriter
 
@@ -30,7 +31,7 @@ def run_benchmark(arguments: argparse.Namespace) -> None:
         ParamsError: the options contradict each other, or the folder holds another run.
     """
     suite = SUITES[arguments.suite]
-    params = _params(load_params(arguments.root / "params.yaml"), suite, arguments)
+    params = with_tools(load_params(arguments.root / "params.yaml"), arguments.tools or suite.tools)
     if arguments.attempts > 1 and arguments.temperature == 0:
         what = "at temperature 0 every attempt is the same"
         raise ParamsError("--attempts", what, "give --temperature, such as 1.0")
@@ -48,6 +49,8 @@ async def _run(suite: Suite, params: Params, arguments: argparse.Namespace) -> N
             runtime=runtime,
             params=params,
             control=arguments.control,
+            rules=Mode(arguments.rules),
+            root=arguments.root,
         )
 
 
@@ -60,8 +63,22 @@ async def run_and_score(
     runtime: Runtime,
     params: Params,
     control: str | None = None,
+    rules: Mode = Mode.OFFICIAL,
+    root: Path = Path(),
 ) -> Answered:
-    """Answer every item that has no answer yet, grade all, and write the folder of the run."""
+    """Answer every item that has no answer yet, grade all, and write the folder of the run.
+
+    Args:
+        suite: the benchmark.
+        path: its file or folder.
+        card: what the run is.
+        folder: of the run.
+        runtime: model and tools.
+        params: of grading.
+        control: how tools are changed; None for a plain run.
+        rules: whose rules grade a published benchmark.
+        root: of the project, where verdicts of a judge are kept.
+    """
     if control in KITS:
         runtime = replace(runtime, kit=KITS[control](runtime.kit))
     batch: Batch | None = None
@@ -85,22 +102,27 @@ async def run_and_score(
     finally:
         journal.close()
     write_outages(folder, answered.outages)
-    scores = await score_items(
-        suite,
-        [*iter_answers(folder), *answered.outages],
-        answered.samples,
-        model=card.model,
-        judge=NoJudge(),
-        params=params.grading,
-    )
+    async with open_judge(params.grading, root=root) as judge:
+        scores = await score_items(
+            suite,
+            [*iter_answers(folder), *answered.outages],
+            answered.samples,
+            model=card.model,
+            judge=judge,
+            params=params.grading,
+            mode=rules,
+        )
     figures = suite.aggregate(scores)
     write_scores(folder, samples=answered.samples, scores=scores, figures=figures)
     return answered
 
 
-def _params(params: Params, suite: Suite, arguments: argparse.Namespace) -> Params:
-    """Return the params of the run: the tools that the benchmark is asked with."""
-    wanted = arguments.tools or suite.tools
+def with_tools(params: Params, wanted: Sequence[str]) -> Params:
+    """Return the params of a run: of the tools of params.yaml those that it is asked with.
+
+    Raises:
+        ParamsError: none is left.
+    """
     tools = tuple(tool for tool in params.agent.tools if tool in wanted)
     if not tools:
         what = f"agent.tools of params.yaml holds none of {', '.join(wanted)}"

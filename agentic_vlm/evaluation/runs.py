@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -21,6 +21,7 @@ from agentic_vlm.store import read_records, write_records
 
 _CARD, _ANSWERS, _FIGURES = "run.json", "answers.jsonl", "figures.json"
 _OUTAGES = "outages.jsonl"
+_SECONDS = "seconds.jsonl"
 _FIX = "give another --out, or the settings that this run began with"
 
 
@@ -48,6 +49,15 @@ class RunCard(BaseModel):
     max_turns: int
     limit: int | None = None
     """Items asked at most; absent for all."""
+
+
+class Seconds(NamedTuple):
+    """Means per episode; absent where nothing was asked."""
+
+    wall: float | None
+    """Wall-clock seconds; episodes run side by side, so this is no latency."""
+    tools: float | None
+    """Seconds of its tool calls, added up."""
 
 
 class Journal:
@@ -134,6 +144,25 @@ def write_outages(folder: Path, rows: Sequence[Trajectory]) -> None:
     """Write the episodes that an outage ended; the next run asks them again."""
     text = "".join(row.model_dump_json() + "\n" for row in rows)
     (folder / _OUTAGES).write_text(text, encoding="utf-8")
+
+
+def add_seconds(folder: Path, *, num_episodes: int, wall_s: float, tools_s: float) -> None:
+    """Note how long a batch of episodes took: apart from the answers, which have no clock."""
+    line = {"num_episodes": num_episodes, "wall_s": wall_s, "tools_s": tools_s}
+    with (folder / _SECONDS).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def read_seconds(folder: Path) -> Seconds:
+    """Return the seconds per episode of a run, over all machines that worked on it."""
+    path = folder / _SECONDS
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    rows = [json.loads(line) for line in lines if line.endswith("}")]
+    n = sum(row["num_episodes"] for row in rows)
+    if not n:
+        return Seconds(None, None)
+    walls, tools = (sum(row[name] for row in rows) / n for name in ("wall_s", "tools_s"))
+    return Seconds(walls, tools)
 
 
 def _iter_lines(path: Path) -> Iterator[Trajectory]:

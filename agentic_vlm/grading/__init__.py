@@ -3,9 +3,9 @@
 Models as judges are in `grading.judges`: they need the backends, and the rules need none.
 """
 
-from agentic_vlm.grading.extract import extract_answer
+from agentic_vlm.grading.extract import extract_answer, extract_as_released
 from agentic_vlm.grading.findings import Grade, Reference
-from agentic_vlm.grading.judge import Judge, NoJudge, grade_with_judge
+from agentic_vlm.grading.judge import Judge, NoJudge, grade_with_judge, settle
 from agentic_vlm.grading.modes import DEFECTS, Defect, Mode
 from agentic_vlm.grading.reward import (
     RewardParts,
@@ -37,9 +37,11 @@ __all__ = [
     "accuracy_reward",
     "compute_reward",
     "extract_answer",
+    "extract_as_released",
     "format_reward",
     "grade_answer",
     "grade_by_rule",
     "grade_with_judge",
     "guess_answer_type",
+    "settle",
 ]

@@ -57,12 +57,42 @@ async def grade_with_judge(
         JudgeUnavailable: the judge failed.
     """
     grade = grade_answer(answer, sample, params=params)
-    is_open = grade.verdict is Verdict.UNGRADED or (
-        grade.verdict is Verdict.INCORRECT and grade.rule in _OPEN_RULES
+    references = (sample.answer, *sample.aliases)
+    return await settle(
+        grade,
+        answer,
+        question=question,
+        references=references,
+        judge=judge,
+        is_open=grade.verdict is Verdict.UNGRADED
+        or (grade.verdict is Verdict.INCORRECT and grade.rule in _OPEN_RULES),
     )
+
+
+async def settle(
+    grade: Grade,
+    answer: str | None,
+    *,
+    question: str,
+    references: tuple[str, ...],
+    judge: Judge,
+    is_open: bool,
+) -> Grade:
+    """Return what the judge says where a rule left an answer open; else the grade of the rule.
+
+    Args:
+        grade: what the rule says.
+        answer: the extracted answer; None where there is none, which needs no judge.
+        question: what was asked.
+        references: the reference answer and its aliases.
+        judge: who is asked.
+        is_open: whether the rule is not sure.
+
+    Raises:
+        JudgeUnavailable: the judge failed.
+    """
     if answer is None or not is_open or isinstance(judge, NoJudge):
         return grade
-    references = (sample.answer, *sample.aliases)
     verdict = await judge.judge(question, answer=answer, references=references)
     is_overruled = (grade.verdict, verdict) == (Verdict.INCORRECT, Verdict.CORRECT)
     if is_overruled and isinstance(judge, CountsDisagreement):

@@ -118,6 +118,20 @@ class FileSource(Section):
     """Share of the rows that is taken, chosen by a digest of the row's id."""
 
 
+class SuiteSource(Section):
+    """A benchmark's file or folder as published, held out; with its own prompt and rule."""
+
+    type: Literal["suite"] = "suite"
+    name: SourceName
+    """Name of the source, as in RawSample.source."""
+    suite: SourceName
+    """Which benchmark: a name that `python -m agentic_vlm.evaluation.suites` lists."""
+    path: str = Field(min_length=1)
+    """The file or folder, relative to the root of the project."""
+    limit: PositiveInt | None = None
+    """Items taken from its beginning; null for all. A part is reported as partial."""
+
+
 class RegisteredSource(Section):
     """A source that data/sources.yaml describes."""
 
@@ -129,7 +143,8 @@ class RegisteredSource(Section):
 
 
 Source = Annotated[
-    WorldSource | JsonlSource | FileSource | RegisteredSource, Field(discriminator="type")
+    WorldSource | JsonlSource | FileSource | SuiteSource | RegisteredSource,
+    Field(discriminator="type"),
 ]
 
 

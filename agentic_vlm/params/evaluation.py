@@ -19,6 +19,7 @@ Control = Literal[
     "renamed",
     "redescribed",
     "missing",
+    "unseen",
 ]
 
 
@@ -31,13 +32,17 @@ class EvaluateParams(Section):
 
     suites: tuple[SourceName, ...] = Field(default=("pocket",), min_length=1)
     """Held-out suites, as named by the sources of `ingest`."""
+    rules: Literal["strict", "official", "paper"] = "official"
+    """Whose rules grade published suites: ours, their authors', or those of the evaluation that was
+    released with the paper, with its defects. The pocket suite has one rule only. Paper: paper."""
     temperature: Temperature = 0.0
     """Sampling temperature; 0 is greedy. Release: 0."""
     modes: dict[str, tuple[Mode, ...]] = Field(default_factory=_pocket_modes)
     """Per model: without tools, with tools, or both."""
     control: Control = "none"
     """What is done to the tools: pictures of a cell blank or of another region, every call broken,
-    noise or orders among the hits, search tools under other names, otherwise described, or missing.
+    noise or orders among the hits, search tools under other names, otherwise described, or missing,
+    or a tool that no training data has.
     For control runs; scores of training runs need `none`. Ours."""
     num_bootstrap: Annotated[int, Field(ge=100)] = 2000
     """Resamples for the 95 % intervals. Ours."""

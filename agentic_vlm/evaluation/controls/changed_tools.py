@@ -1,4 +1,4 @@
-"""Tools under other names, with other descriptions, or missing though the prompt offers them."""
+"""Tools that are new, under other names, otherwise described, or missing though offered."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +13,7 @@ from agentic_vlm.agent.runtime import Runtime
 from agentic_vlm.agent.state import Episode
 from agentic_vlm.agent.task import EpisodeTask
 from agentic_vlm.backends.base import ChatMessage, Completion, Policy, Request, SamplingParams
+from agentic_vlm.evaluation.controls import unseen
 from agentic_vlm.schema import Role, ToolCall
 from agentic_vlm.tools.base import ToolResult, refusal
 from agentic_vlm.tools.toolbox import Toolbox
@@ -37,13 +38,15 @@ class ToolChange:
     """How the tools of a run differ from those of training."""
 
     name: str
-    """renamed, redescribed or missing."""
+    """renamed, redescribed, missing or unseen."""
     edit: Edit
     """Changes the system prompt; it tells the model of the change, except for missing tools."""
     names: Mapping[str, str]
     """New names by old ones; old ones are then unknown."""
     missing: frozenset[str] = frozenset()
     """Tools that the prompt offers and that are not there."""
+    has_new: bool = False
+    """Whether the tool of `controls.unseen` is there."""
 
 
 def rename_in(text: str, names: Mapping[str, str]) -> str:
@@ -70,6 +73,7 @@ CHANGES = {
         ToolChange("renamed", lambda text: rename_in(text, NEW_NAMES), NEW_NAMES),
         ToolChange("redescribed", _redescribe, {}),
         ToolChange("missing", lambda text: text, {}, frozenset(NEW_NAMES)),
+        ToolChange("unseen", lambda text: f"{text}\n{unseen.OFFER}", {}, has_new=True),
     )
 }
 
@@ -81,6 +85,10 @@ class ChangedToolbox(Toolbox):
 
     async def run(self, call: ToolCall) -> ToolResult:
         """Carry out a call by the names that hold now."""
+        if self.change.has_new and call.tool == unseen.NAME:
+            result = unseen.zoom(call, self._images)
+            self._images.extend(result.images)
+            return result
         old_names = {new: old for old, new in self.change.names.items()}
         if call.tool in old_names:
             return await super().run(call.model_copy(update={"tool": old_names[call.tool]}))

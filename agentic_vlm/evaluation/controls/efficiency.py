@@ -1,62 +1,67 @@
-"""What an answer costs: turns, calls, tokens, and which calls were of use."""
+"""What an answer costs: turns, calls, tokens, and which calls were of use, with intervals."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
+from agentic_vlm.evaluation.figures import bootstrap, ratio
 from agentic_vlm.schema import ObservationStatus, StopReason, ToolCall, Trajectory, Turn, Verdict
 
+FATES = ("failed", "repeated", "empty", "used")
+"""What becomes of a call: it failed by the model's making; it repeats an earlier one of the episode
+letter by letter; it worked and gave nothing to read or to see; it worked, was new, gave something.
+"""
 
-class Efficiency(NamedTuple):
-    """Means per episode; absent where there are none. Outages of ours are left out."""
 
+class Measure(NamedTuple):
+    """A mean or a share over episodes."""
+
+    mean: float | None
+    """Absent where nothing was there to divide by, as are the ends."""
+    low: float | None
+    """Lower end of the 95 % interval, from a bootstrap of whole episodes."""
+    high: float | None
+    """Upper end of it."""
     n: int
-    """Episodes."""
-    turns: float | None
-    calls: float | None
-    tokens: float | None
-    """Tokens that the policy wrote."""
-    failed_share: float | None
-    """Share of calls that failed by the model's making."""
-    repeated_share: float | None
-    """Share of calls that repeat an earlier one of the episode letter by letter."""
-    empty_share: float | None
-    """Share of calls that worked and gave nothing to read or to see."""
-    used_share: float | None
-    """Share of calls that worked, were new and gave something."""
-    calls_per_right: float | None
-    """Calls per right answer."""
-    tokens_per_right: float | None
-    """Tokens per right answer."""
+    """Episodes, calls or right answers: what the total is divided by."""
 
 
-def measure_efficiency(trajectories: Iterable[Trajectory]) -> Efficiency:
-    """Return what graded episodes cost."""
+def measure_efficiency(trajectories: Iterable[Trajectory]) -> dict[str, Measure]:
+    """Return what graded episodes cost, by the name of the measure; outages are left out."""
     rows = [row for row in trajectories if row.stop_reason is not StopReason.INFRASTRUCTURE]
-    if not rows:
-        return Efficiency(0, *[None] * 9)
-    fates = [fate for row in rows for fate in _fates(row.turns)]
-    num_right = sum(row.verdict is Verdict.CORRECT for row in rows)
-    num_tokens = sum(row.num_tokens for row in rows)
+    fates = [_fates(row.turns) for row in rows]
+    ones = [1.0] * len(rows)
+    turns = [float(len(row.turns)) for row in rows]
+    calls = [float(len(own)) for own in fates]
+    tokens = [float(row.num_tokens) for row in rows]
+    rights = [float(row.verdict is Verdict.CORRECT) for row in rows]
+    shares = {
+        f"{fate} calls, share": _over([float(own.count(fate)) for own in fates], calls)
+        for fate in FATES
+    }
+    return {
+        "turns per answer": _over(turns, ones),
+        "calls per answer": _over(calls, ones),
+        "tokens per answer": _over(tokens, ones),
+        **shares,
+        "calls per right answer": _over(calls, rights),
+        "tokens per right answer": _over(tokens, rights),
+    }
 
-    def share(fate: str) -> float | None:
-        return fates.count(fate) / len(fates) if fates else None
 
-    return Efficiency(
-        n=len(rows),
-        turns=sum(len(row.turns) for row in rows) / len(rows),
-        calls=len(fates) / len(rows),
-        tokens=num_tokens / len(rows),
-        failed_share=share("failed"),
-        repeated_share=share("repeated"),
-        empty_share=share("empty"),
-        used_share=share("used"),
-        calls_per_right=len(fates) / num_right if num_right else None,
-        tokens_per_right=num_tokens / num_right if num_right else None,
-    )
+def _over(parts: Sequence[float], wholes: Sequence[float]) -> Measure:
+    """Return the sum of the parts over that of the wholes; episodes are drawn together."""
+    totals = np.array([parts, wholes]).T
+    n = int(totals[:, 1].sum()) if len(totals) else 0
+    if not n:
+        return Measure(None, None, None, 0)
+    low, high = bootstrap(totals, ratio)
+    return Measure(float(totals[:, 0].sum() / n), low, high, n)
 
 
 def _fates(turns: Sequence[Turn]) -> list[str]:
-    """Return what became of each call: failed, repeated, empty or used."""
+    """Return what became of each call."""
     seen: set[tuple[str, str, str]] = set()
     fates = []
     for turn in turns:

@@ -6,6 +6,7 @@ from agentic_vlm.evaluation.suites import (
     logic,
     mathematics,
     own,
+    reading,
     real_world,
     search,
     vstar,
@@ -25,6 +26,7 @@ SUITES: dict[str, Suite] = {
         *search.REALX_SUITES,
         *counting.SUITES,
         *mathematics.OTHER_SUITES,
+        *reading.SUITES,
         *own.SUITES,
     )
 }

@@ -65,7 +65,7 @@ def _print_suite(name: str) -> None:
     print(f"{suite.title} ({suite.name})")
     print(f"  prompt: {suite.prompt}")
     print(f"  rule: {suite.rule}")
-    print(f"  where ours differs: {suite.deviation or 'nowhere'}")
+    print(f"  where mode strict differs: {suite.deviation or 'nowhere'}")
     print(f"  tools in agent mode: {', '.join(suite.tools)}")
     for known in suite.files:
         print(f"  file: {known.name}, md5 {known.md5} {known.note}".rstrip())

@@ -27,7 +27,8 @@ class SuiteItem:
     answer_type: AnswerType
     """Which rule of `grading` is nearest to the rule of the benchmark."""
     rule: str = ""
-    """Name of the published rule where it is another than that of the type, such as `relaxed`."""
+    """Name of the published rule, such as `relaxed`; empty where the type of the answer decides in
+    every mode."""
     options: tuple[str, ...] = ()
     """Texts of the options A, B, C, ... where the item lists them."""
     aliases: tuple[str, ...] = ()
@@ -80,18 +81,27 @@ def _labels(item: SuiteItem) -> dict[str, str]:
 
 def label_of(score: ScoredAnswer, name: str) -> str:
     """Return a label of the item that was answered; empty where it has none."""
+    return label_in(score.flags, name)
+
+
+def label_in(flags: Sequence[str], name: str) -> str:
+    """Return the value of the flag `name=value`; empty where there is none.
+
+    >>> label_in(("search", "category=map"), "category")
+    'map'
+    """
     prefix = f"{name}="
-    return next((flag[len(prefix) :] for flag in score.flags if flag.startswith(prefix)), "")
+    return next((flag[len(prefix) :] for flag in flags if flag.startswith(prefix)), "")
 
 
 def rule_of(sample: RawSample) -> tuple[str, tuple[str, ...]]:
     """Return the name of the published rule and the options A, B, C, ... of a suite's sample.
 
-    The name is empty where the rule is that of the answer's type; samples of other sources have
-    neither.
+    The name is empty where the rule is that of the answer's type, whatever the mode; samples of
+    other sources have neither.
     """
-    labels = dict(flag.split("=", 1) for flag in sample.flags if "=" in flag)
-    return labels.get("rule", ""), tuple(json.loads(labels.get("options", "[]")))
+    options = label_in(sample.flags, "options")
+    return label_in(sample.flags, "rule"), tuple(json.loads(options or "[]"))
 
 
 @cache

@@ -248,7 +248,8 @@ DYNAMATH = Suite(
     aggregate=_aggregate_dynamath,
     prompt="asks for JSON with `solution` and `short answer`, in our wording",
     rule="floats within 0.001; the option letter; a text that the gold contains",
-    deviation="floats within `grading.float_tolerance`; texts equal, not a part of the gold",
+    deviation="in every mode floats within `grading.float_tolerance`, texts equal and no mere "
+    "part of the gold, which would pass an empty answer",
     files=(KnownFile("DynaMath.tsv", "b8425ad9a7114571fc9366e013699494"),),
     column="DynaMath",
     read_answer=read_short_answer,

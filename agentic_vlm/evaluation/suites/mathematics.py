@@ -57,13 +57,17 @@ def _iter_mathvista(path: Path) -> Iterator[SuiteItem]:
                 labels=labels,
                 answer=row.maybe("answer_option") or _letter_of(row, options),
                 images=images,
+                rule="option",
             )
             continue
+        kind = _MATHVISTA_TYPES.get(row.maybe("answer_type") or "", AnswerType.MATH)
+        labels["precision"] = row.maybe("precision") or ""
         yield SuiteItem(
             item_id=item_id,
             question=question,
             answer=row.text("answer"),
-            answer_type=_MATHVISTA_TYPES.get(row.maybe("answer_type") or "", AnswerType.MATH),
+            answer_type=kind,
+            rule="list" if kind is AnswerType.TEXT else kind.value,
             images=images,
             labels={name: value for name, value in labels.items() if value},
         )
@@ -116,6 +120,7 @@ def _iter_mathverse(path: Path) -> Iterator[SuiteItem]:
             question=question,
             answer=row.text("answer"),
             answer_type=AnswerType.MATH,
+            rule="text",
             images=images,
             labels={name: value for name, value in labels.items() if value},
         )
@@ -163,6 +168,7 @@ def _iter_mathvision(path: Path) -> Iterator[SuiteItem]:
                 labels=labels,
                 answer=_letter_or_value(row, options),
                 images=images,
+                rule="math",
             )
             continue
         yield SuiteItem(
@@ -170,6 +176,7 @@ def _iter_mathvision(path: Path) -> Iterator[SuiteItem]:
             question=question,
             answer=row.text("answer"),
             answer_type=AnswerType.MATH,
+            rule="math",
             images=images,
             labels={name: value for name, value in labels.items() if value},
         )
@@ -211,7 +218,7 @@ MATHVISTA = _suite(
     prompt="the question with its hint, as published",
     rule="option letter or nearest option text; integers by value; floats rounded to the given "
     "precision; else equal texts. The paper's fork extracts by a judge first",
-    deviation="floats within `grading.float_tolerance`; nearest by edit distance is not done",
+    deviation="options by letter or text, never by the nearest one",
     files=(KnownFile("MathVista_MINI.tsv", "f199b98e178e5a2a20e7048f5dcb0464"),),
     column="MathVista",
 )

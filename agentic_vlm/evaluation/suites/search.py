@@ -34,6 +34,7 @@ def _iter_verl(path: Path) -> Iterator[SuiteItem]:
             answer=gold,
             aliases=_others(_texts(row, graded.get("candidate_answers")), gold),
             answer_type=_short_answer_type(gold),
+            rule="text",
             images=read_pictures(row, "images", "image"),
             labels={"source": row.maybe("data_source") or ""},
         )
@@ -87,6 +88,7 @@ def _iter_mmsearch(path: Path) -> Iterator[SuiteItem]:
             answer=gold,
             aliases=_others(_texts(row, row.find("alternative_gt_answers")), gold),
             answer_type=_short_answer_type(gold),
+            rule="text",
             images=images,
             labels={
                 "picture": "yes" if images else "no",
@@ -113,6 +115,7 @@ def _iter_simplevqa(path: Path) -> Iterator[SuiteItem]:
             question=row.text("question"),
             answer=gold,
             answer_type=_short_answer_type(gold),
+            rule="text",
             images=read_pictures(row, "image"),
             labels={
                 "language": row.text("language"),
@@ -141,6 +144,7 @@ def _iter_realx(path: Path) -> Iterator[SuiteItem]:
             # Some answers hold the word: the whole text is an alternative too.
             aliases=_others((*others, gold), first),
             answer_type=_short_answer_type(first),
+            rule="text",
             images=read_pictures(row, "image", "images", "file_name", "image_path"),
             labels={"domain": row.maybe("domain") or ""},
             marks=tuple(mark for mark in REALX_MARKS if _is_marked(row, mark)),

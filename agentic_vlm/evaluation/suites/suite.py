@@ -53,7 +53,7 @@ class Suite:
     rule: str
     """The published scoring rule, in a sentence."""
     deviation: str = ""
-    """How today's rule of `grading` differs from it; empty where it does not."""
+    """How mode `strict` of `grading` differs from it; empty where it does not."""
     files: tuple[KnownFile, ...] = ()
     """Published files with known digests."""
     tools: tuple[ToolName, ...] = CODE

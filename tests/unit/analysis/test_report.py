@@ -7,7 +7,7 @@ import shutil
 import duckdb
 import pytest
 
-from agentic_vlm.schema import ScoredAnswer, Trajectory
+from agentic_vlm.schema import Rejection, RejectReason, ScoredAnswer, Trajectory
 from agentic_vlm.store import write_records
 from stages import index, report
 
@@ -45,7 +45,7 @@ def test_two_runs_give_equal_bytes(trained, write_report, files):
 
 def test_every_link_of_the_report_leads_to_a_file(files):
     links = re.findall(r"\]\(([^)]+)\)", files["report.md"].decode())
-    assert len(links) == 6
+    assert len(links) == 10
     assert set(links) <= set(files)
 
 
@@ -65,6 +65,36 @@ def test_suites_that_are_benchmarks_have_their_table(files):
     assert "### Benchmarks" in text
     assert "| model | pocket world |" in text
     assert "partial, 50 of 840" in text
+
+
+def test_every_model_has_a_page_with_its_figure(files):
+    for name in ("base_direct", "base", "sft", "rl"):
+        page = files[f"models/{name}.md"].decode()
+        assert f"figures/model_{name}.png" in files
+        assert f"../figures/model_{name}.png" in page
+    rl = files["models/rl.md"].decode()
+    assert rl.startswith("# RL\n")
+    assert "| infrastructure | ungraded | 1 | 2.0 % |" in rl
+    assert "RL minus SFT" in rl
+    assert "SFT minus base" not in rl
+    assert "pocket world:" in rl
+
+
+def test_questions_with_a_twin_in_training_sources_stand_next_to_the_scores(
+    trained, write_report, files
+):
+    assert "### Contamination" not in files["report.md"].decode()
+    twin = Rejection(
+        stage="curate", row_id="x", reason=RejectReason.CONTAMINATED,
+        evidence="equals pocket/world:3",
+    )  # fmt: skip
+    folder = trained / "data/curated/rejections"
+    write_records(folder, [twin], Rejection, key=lambda row: (row.row_id,))
+    told = write_report(trained)["report.md"].decode().partition("### Contamination")[2]
+    (row,) = [line for line in told.splitlines() if line.startswith("| pocket | RL |")]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[2] == "1"
+    assert int(cells[6]) == int(cells[4]) - 1
 
 
 def test_what_a_model_wrote_stays_text(files):

@@ -26,6 +26,18 @@ def test_models_stand_in_the_order_of_the_flow(summary):
     assert "100.0 (51.0-100.0)" in text
 
 
+def test_questions_by_ability_stand_below_with_intervals(make_score):
+    flags = ("perception", "reason", "search")
+    rows = [make_score(sample_id=f"s{n}", model="rl", flags=flags[: n % 4]) for n in range(8)]
+    text = score_table(summarize(rows, num_bootstrap=100, seed=0), None)
+    lines = [line.split() for line in text.splitlines()]
+    assert ["average", "6", "100.0", "(61.0-100.0)"] in lines
+    assert ["integration", "2", "100.0", "(34.2-100.0)"] in lines
+    assert "integration" not in score_table(
+        summarize([make_score()], num_bootstrap=100, seed=0), None
+    )
+
+
 def test_seconds_are_listed_in_the_order_of_the_runs_and_added_up(summary):
     timings = {
         "curate": {"wall_s": 1.5, "peak_memory_mb": 90.0, "started_at": "2020-01-01T00:01"},

@@ -135,7 +135,7 @@ def test_attempts_and_modes_are_all_asked(run, capsys):
     told = capsys.readouterr().out
     assert "pass@2" in told
     assert "only with tools" in told
-    assert "calls_per_right" in told
+    assert "calls per right answer" in told
 
 
 def test_scores_are_the_same_when_graded_again(run, capsys, project):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agentic_vlm.evaluation.controls.efficiency import measure_efficiency
+from agentic_vlm.evaluation.controls.efficiency import FATES, measure_efficiency
 from agentic_vlm.evaluation.controls.gains import split_gains
 from agentic_vlm.evaluation.figures import grouped, ratio, share
 from agentic_vlm.evaluation.metrics import compute_difference
@@ -105,7 +105,16 @@ def test_calls_are_failed_repeated_empty_or_used(make_trajectory):
     )  # fmt: skip
     outage = make_trajectory(stop_reason=StopReason.INFRASTRUCTURE, turns=())
     found = measure_efficiency([make_trajectory(turns=turns), outage])
-    assert (found.n, found.calls, found.calls_per_right, found.tokens) == (1, 4, 4, 4)
-    shares = (found.used_share, found.repeated_share, found.empty_share, found.failed_share)
-    assert shares == (0.25, 0.25, 0.25, 0.25)
-    assert measure_efficiency([]).calls is None
+    assert found["calls per answer"] == (4, 4, 4, 1)
+    assert found["calls per right answer"].mean == found["tokens per answer"].mean == 4
+    assert {found[f"{fate} calls, share"].mean for fate in FATES} == {0.25}
+    assert found["used calls, share"].n == 4
+    assert measure_efficiency([])["calls per answer"] == (None, None, None, 0)
+
+
+def test_costs_have_intervals_over_whole_episodes(make_trajectory):
+    last = Turn(text="x", action=FinalAnswer(text="7"), num_tokens=4)
+    rows = [make_trajectory(turns=(*[call("a")] * n, last)) for n in (0, 1, 2, 3)]
+    found = measure_efficiency(rows)["calls per answer"]
+    assert found.mean == 1.5
+    assert 0 <= found.low < 1.5 < found.high <= 3
