@@ -105,7 +105,7 @@ def _write(
     )
     with replacing_folder(context.write_to("data/reports")) as folder:
         write_report(content, folder)
-        if (data / "curated").exists():
+        if all((data / name / "records").exists() for name in ("raw", "curated")):
             write_card(
                 context.root,
                 context.params.ingest,

@@ -91,7 +91,7 @@ def test_every_sample_is_answered_with_its_pictures_and_graded(tmp_path, evaluat
 
 
 def test_a_control_run_changes_what_tools_give_back(tmp_path, evaluate):
-    blank = evaluate(good, "blank_crop")[0][0].turns[0].observation.images[0]
+    blank = evaluate(good, control="blank_crop")[0][0].turns[0].observation.images[0]
     pixels = ImageStore.open(tmp_path / "seen").get(blank).convert("RGB").getcolors()
     assert [colour for _, colour in pixels] == [(128, 128, 128)]
 
@@ -100,7 +100,7 @@ def test_renamed_tools_answer_in_the_order_of_the_samples(evaluate, suite):
     call = '{"name": "search", "arguments": {"query": "a"}}'
     old_name = f"<think>hm</think><tool_call>{call}</tool_call>"
     trajectories, num_done = evaluate(
-        lambda request: ANSWER if request.turn else old_name, "renamed"
+        lambda request: ANSWER if request.turn else old_name, control="renamed"
     )
     assert [row.sample_id for row in trajectories] == [row.sample_id for row in suite]
     assert num_done == 4
