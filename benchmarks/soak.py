@@ -15,8 +15,8 @@ import os
 import random
 import subprocess
 import sys
-import tempfile
 import time
+from pathlib import Path
 
 from process_tree import children, descendants, is_alive, num_descriptors, private_mib, rss_mib
 
@@ -114,12 +114,8 @@ class Load:
                 self.faults.append(f"session {number} holds {result.value!r}")
 
 
-def _folders() -> list[str]:
-    return [name for name in os.listdir(tempfile.gettempdir()) if name.startswith("sandbox-")]
-
-
-def take_stock(sandbox: ProcessSandbox) -> dict[str, float]:
-    """Count what could leak."""
+def take_stock(sandbox: ProcessSandbox, boxes: Path | None) -> dict[str, float]:
+    """Count what could leak; `boxes` holds the folders of sessions where they are no mounts."""
     server = sandbox.server_pid or 0
     tree = descendants(os.getpid())
     return {
@@ -128,7 +124,7 @@ def take_stock(sandbox: ProcessSandbox) -> dict[str, float]:
         "host MiB": rss_mib(os.getpid()),
         "fork server descriptors": num_descriptors(children(server) | {server}) if server else 0,
         "session MiB": sum(private_mib(pid) for pid in tree - {os.getpid()}),
-        "folders": len(_folders()),
+        "boxes": 0 if boxes is None or not boxes.exists() else len(os.listdir(boxes)),
     }
 
 
@@ -170,21 +166,26 @@ async def hold(num_sessions: int) -> None:
     sandbox = ProcessSandbox(PARAMS)
     sessions = [await sandbox.open([], seed=n) for n in range(num_sessions)]
     busy = [asyncio.create_task(one.run_cell("while True: pass")) for one in sessions[::10]]
-    print("open", flush=True)
+    print(_folder_of_boxes(sessions) or "", flush=True)
     await asyncio.gather(*busy)
     await asyncio.Event().wait()
 
 
+def _folder_of_boxes(sessions: list[ProcessSession]) -> Path | None:
+    """Return where a fork server of tier B makes boxes; in tier A they are mounts."""
+    kernel = sessions[0]._kernel
+    return Path(kernel.box).parent if kernel is not None and kernel.box else None
+
+
 def kill_host(num_sessions: int) -> dict[str, float]:
     """Kill a host that holds sessions, and return when the last of its processes was gone."""
-    before = set(_folders())
     host = subprocess.Popen(
         [sys.executable, __file__, "--hold", "--sessions", str(num_sessions)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
     )
     assert host.stdout is not None
-    host.stdout.readline()
+    boxes = host.stdout.readline().decode().strip()
     tree = descendants(host.pid) - {host.pid}
     begin_s = time.monotonic()
     host.kill()
@@ -199,7 +200,7 @@ def kill_host(num_sessions: int) -> dict[str, float]:
         "processes": len(tree),
         "gone_s": gone_s,
         "left": len(left),
-        "folders left": len(set(_folders()) - before),
+        "boxes left": int(bool(boxes) and os.path.exists(boxes)),
     }
 
 
@@ -211,7 +212,7 @@ def find_leaks(
         "processes": 0.0,
         "descriptors": 8.0,
         "fork server descriptors": 8.0,
-        "folders": 0.0,
+        "boxes": 0.0,
         "host MiB": 64.0,
         "session MiB": MAX_GROWTH * before["session MiB"],
     }
@@ -238,12 +239,13 @@ async def soak(arguments: argparse.Namespace) -> int:
     load.good_s.clear()
     load.queued_s.clear()
     gc.collect()
-    before = take_stock(sandbox)
+    boxes = _folder_of_boxes(sessions)
+    before = take_stock(sandbox, boxes)
     await offer(load, arguments.seconds, rate / 2)
-    after = take_stock(sandbox)
+    after = take_stock(sandbox, boxes)
     await load.check_state()
     await sandbox.close()
-    left = take_stock(sandbox)
+    left = take_stock(sandbox, boxes)
     leaks = find_leaks(before, after, left)
     killed = kill_host(arguments.sessions)
     record = {
@@ -264,7 +266,7 @@ async def soak(arguments: argparse.Namespace) -> int:
         "killed_host": killed,
     }
     print(json.dumps(record))
-    is_left = killed["gone_s"] > MAX_LEFT_S or killed["folders left"]
+    is_left = killed["gone_s"] > MAX_LEFT_S or killed["boxes left"]
     return int(bool(leaks or load.faults or is_left or record["good_p99_s"] > MAX_P99_S))
 
 

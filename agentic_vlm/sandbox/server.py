@@ -143,7 +143,11 @@ class Server:
         )
 
     def _obey(self) -> bool:
-        message, descriptors, _, _ = socket.recv_fds(self._control, 4096, 3)
+        try:
+            message, descriptors, _, _ = socket.recv_fds(self._control, 4096, 3)
+        except ConnectionResetError:
+            # The host died with events unread.
+            return False
         if not message:
             return False
         order = json.loads(message)
