@@ -167,7 +167,7 @@ def _coarsen(rows: Floats) -> Floats:
     return coarse
 
 
-def _best(scores: Floats, num: int) -> NDArray[np.int64]:
+def _best(scores: Floats, num: int) -> NDArray[np.intp]:
     """Return where the largest scores are, best first, equal ones in their order."""
     return np.argsort(-scores, kind="stable")[:num]
 
