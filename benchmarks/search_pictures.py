@@ -17,7 +17,8 @@ from figures import folder_mb, measure_each, report
 from PIL import Image
 
 from agentic_vlm.params import WorldSource
-from agentic_vlm.search.windows import WindowGallery, open_windows, write_windows
+from agentic_vlm.search.window_gallery import WindowGallery, open_windows
+from agentic_vlm.search.windows import write_windows
 from agentic_vlm.world.source import articles_of, emblem_pages, entities_of
 
 MIN_FIT = 0.9

@@ -67,12 +67,8 @@ def find_missing(params: SearchParams, *, corpus: Path) -> Iterator[SearchUnavai
 
     Nothing is sent. Whether there is a corpus is not looked at: a stage makes it.
     """
-    store = AnswerStore(corpus.parent / params.answers)
-    is_replay = params.recording == "replay" or params.pictures == "recorded"
-    if is_replay and not store.count():
-        what = "no stored answers, and params.yaml wants them replayed"
-        fix = "run once with search.recording record_missing, or `dvc pull` the folder"
-        yield SearchUnavailable(str(store.folder), what, fix)
+    if params.recording == "replay" or params.pictures == "recorded":
+        yield from _missing_answers(AnswerStore(corpus.parent / params.answers))
     engines = [params.type, *([] if params.pictures == "same" else [params.pictures])]
     for name in dict.fromkeys(engines):
         if name in _OFFLINE or params.recording == "replay":
@@ -90,6 +86,18 @@ def find_missing(params: SearchParams, *, corpus: Path) -> Iterator[SearchUnavai
         what = f"picture search by {engines[-1]} needs pictures on a public server"
         fix = "export AGENTIC_PICTURE_HOST_URL, or set search.pictures to local or recorded"
         yield SearchUnavailable("AGENTIC_PICTURE_HOST_URL", what, fix)
+
+
+def _missing_answers(store: AnswerStore) -> Iterator[SearchUnavailable]:
+    try:
+        num_answers = store.count()
+    except SearchUnavailable as damage:
+        yield damage
+        return
+    if not num_answers:
+        what = "no stored answers, and params.yaml wants them replayed"
+        fix = "run once with search.recording record_missing, or `dvc pull` the folder"
+        yield SearchUnavailable(str(store.folder), what, fix)
 
 
 def _recorded(name: str, params: SearchParams, corpus: Path, store: AnswerStore) -> SearchProvider:

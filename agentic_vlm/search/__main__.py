@@ -17,7 +17,7 @@ from agentic_vlm.search.answers import AnswerStore
 from agentic_vlm.search.dense import DENSE_FOLDER, TransformersEncoder, embed_corpus
 from agentic_vlm.search.documents import Document, PictureDocument, read_documents
 from agentic_vlm.search.mmsearch import import_mmsearch
-from agentic_vlm.vision import to_rgb
+from agentic_vlm.vision import decode_image
 
 _PARAMS = Path("params.yaml")
 _CORPUS = Path("data/corpus")
@@ -124,21 +124,28 @@ def _record(arguments: argparse.Namespace) -> None:
 async def _record_all(
     params: SearchParams, arguments: argparse.Namespace, queries: Sequence[str]
 ) -> list[SearchUnavailable]:
+    """Ask for everything and return the outages."""
     search = build(params, corpus=arguments.corpus)
-    pictures = [to_rgb(Image.open(path)) for path in arguments.pictures]
+    # The deadline of a search begins when it is asked for, so no more are than can be on their way.
+    gate = asyncio.Semaphore(params.live.max_concurrent)
+    outages: list[SearchUnavailable] = []
+
+    async def ask(what: str | Path) -> None:
+        async with gate:
+            try:
+                if isinstance(what, str):
+                    await search.search_text(what, num_hits=params.num_text_hits)
+                else:
+                    image = decode_image(what.read_bytes(), where=str(what))
+                    await search.search_image(image, num_hits=params.num_image_hits)
+            except SearchUnavailable as error:
+                outages.append(error)
+
     try:
-        answers = await asyncio.gather(
-            *(search.search_text(query, num_hits=params.num_text_hits) for query in queries),
-            *(search.search_image(one, num_hits=params.num_image_hits) for one in pictures),
-            return_exceptions=True,
-        )
+        await asyncio.gather(*(ask(what) for what in (*queries, *arguments.pictures)))
     finally:
         await search.close()
-    faults = [answer for answer in answers if isinstance(answer, BaseException)]
-    for fault in faults:
-        if not isinstance(fault, SearchUnavailable):
-            raise fault
-    return [fault for fault in faults if isinstance(fault, SearchUnavailable)]
+    return outages
 
 
 def _build(arguments: argparse.Namespace) -> None:

@@ -33,7 +33,7 @@ from agentic_vlm.search.text import (
     query_words,
     word_weight,
 )
-from agentic_vlm.search.windows import WindowGallery, open_windows
+from agentic_vlm.search.window_gallery import WindowGallery, open_windows
 
 _NUM_THREADS = 2
 # Equal scores at the cut would otherwise be decided before they are sorted by article id.

@@ -102,6 +102,28 @@ def test_200_searches_at_once_answer_as_one_by_one(corpus: Path) -> None:
     assert together[7:14] == together[:7]
 
 
+def test_200_searches_at_once_leave_the_event_loop_free(corpus: Path) -> None:
+    turns = 0
+
+    async def question(search: SearchProvider) -> list[object]:
+        async def turn() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        turning = asyncio.create_task(turn())
+        texts = (search.search_text(f"velmora {number}", num_hits=5) for number in range(150))
+        pictures = (search.search_image(draw(number), num_hits=2) for number in range(50))
+        answers = await asyncio.gather(*texts, *pictures)
+        turning.cancel()
+        return answers
+
+    assert len(ask(corpus, question)) == 200
+    # Were the searches done in the loop, it would turn once before and once after them.
+    assert turns > 10
+
+
 def test_a_corpus_without_rows_finds_nothing(tmp_path: Path) -> None:
     build_index([], [], tmp_path / "corpus")
     assert find(tmp_path / "corpus", "velmora") == []

@@ -12,7 +12,8 @@ from PIL import Image, ImageDraw
 
 from agentic_vlm.errors import SearchUnavailable
 from agentic_vlm.search import LocalSearch, build_index
-from agentic_vlm.search.windows import WINDOWS, open_windows, write_windows
+from agentic_vlm.search.window_gallery import open_windows
+from agentic_vlm.search.windows import WINDOWS, write_windows
 
 from .conftest import Picture, encode
 
