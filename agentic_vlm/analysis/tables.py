@@ -22,7 +22,7 @@ _MOST_CALLS = 5
 
 
 def escape(text: str) -> str:
-    r"""Make a text harmless inside a Markdown table: no markup, no cell break, one line, no escapes.
+    r"""Make a text harmless inside a Markdown table: no markup, no control signs, one line.
 
     >>> escape("a|b <b>*c*</b>")
     'a&#124;b &lt;b&gt;&#42;c&#42;&lt;/b&gt;'
