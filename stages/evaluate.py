@@ -42,7 +42,8 @@ def run(context: StageContext) -> StageReport:
     samples = {sample.sample_id: sample for rows in suites.values() for sample in rows}
     with context.timed("grade"):
         graded, judged = asyncio.run(_grade(context, trajectories, samples))
-    scores = list(iter_scores(graded, suites, model=model))
+    # A model without modes is asked nothing: experiments leave out models that others have scored.
+    scores = list(iter_scores(graded, suites if modes else {}, model=model))
     out = context.write_to(f"data/scores/{model}")
     images.close(keep=_shown(trajectories))
     write_records(

@@ -7,7 +7,7 @@ from agentic_vlm.analysis.errors import ErrorKind, diagnose_sample, shows_eviden
 from agentic_vlm.analysis.scores import percent, title_of
 from agentic_vlm.analysis.tables import table
 from agentic_vlm.analysis.tool_use import kinds_of
-from agentic_vlm.schema import RawSample, StepKind, ToolCall, Trajectory, Verdict
+from agentic_vlm.schema import ProbeMode, RawSample, StepKind, ToolCall, Trajectory, Verdict
 
 Episodes = Mapping[str, Sequence[Trajectory]]
 """Graded episodes by model, as named in the summary."""
@@ -18,9 +18,14 @@ _NUM_EXAMPLES = 3
 
 
 def error_table(episodes: Episodes, samples: Samples) -> str:
-    """Return how many answers of each model are wrong for which reason, and their shares."""
+    """Return how many answers of each model are wrong for which reason, and their shares.
+
+    Models that were asked without tools are left out: they had nothing to choose.
+    """
     rows = []
     for model, own in episodes.items():
+        if all(episode.mode == ProbeMode.DIRECT for episode in own):
+            continue
         counts = Counter(
             found
             for episode in own

@@ -54,19 +54,29 @@ def draw_family_dynamics(curves: Mapping[str, Sequence[StepFigures]], folder: Pa
         for axes, name in zip(panels, _PANELS, strict=True):
             for (family, steps), colour in zip(curves.items(), COLOURS, strict=False):
                 known = [one for one in steps if getattr(one, name) is not None]
-                values = [getattr(one, name) for one in known]
-                places = [one.step for one in known]
-                axes.plot(places, values, color=colour, label=family, marker=".")
+                values = _smooth([getattr(one, name) for one in known])
+                axes.plot([one.step for one in known], values, color=colour, label=family)
             axes.set_title(name, fontsize=10)
             axes.set_ylim(bottom=0)
         panels[0].legend(fontsize=8)
         for axes in panels[2:]:
             axes.set_xlabel("step")
     caption = (
-        "The same by family of the question. A step has few prompts of each family, so that lines "
-        "jump; the table gives means over five steps."
+        "The same by family of the question, each point the mean of five steps around it: a step "
+        "has few prompts of each family."
     )
     return FigureFile("rl_by_family", caption)
+
+
+def _smooth(values: Sequence[float]) -> list[float]:
+    """Return the mean of each value with its neighbours.
+
+    >>> _smooth([0.0, 0.0, 5.0, 0.0, 0.0])[2]
+    1.0
+    """
+    half = _NUM_STEPS // 2
+    windows = [values[max(0, at - half) : at + half + 1] for at in range(len(values))]
+    return [sum(window) / len(window) for window in windows]
 
 
 def _mean(values: Sequence[float | None]) -> str:

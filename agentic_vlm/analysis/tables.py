@@ -22,12 +22,13 @@ _MOST_CALLS = 5
 
 
 def escape(text: str) -> str:
-    r"""Make a text harmless inside a Markdown table: no markup, no cell break, one line.
+    r"""Make a text harmless inside a Markdown table: no markup, no control signs, one line.
 
     >>> escape("a|b <b>*c*</b>")
     'a&#124;b &lt;b&gt;&#42;c&#42;&lt;/b&gt;'
     """
-    plain = html.escape(" ".join(text.split()), quote=False)
+    shown = "".join(sign for sign in " ".join(text.split()) if sign.isprintable())
+    plain = html.escape(shown, quote=False)
     return "".join(f"&#{ord(sign)};" if sign in "|*`[]\\" else sign for sign in plain)
 
 
