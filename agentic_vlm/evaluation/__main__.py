@@ -195,7 +195,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--model", type=Path, metavar="DIR", help="default models/rl")
     run.add_argument("--policy-url", metavar="URL", help="an OpenAI-compatible server instead")
     run.add_argument("--policy-name", default="", help="name of the model there")
-    run.add_argument("--modes", nargs="+", choices=("direct", "agent"), default=["agent"])
+    run.add_argument("--modes", nargs="+", choices=("direct", "think", "agent"), default=["agent"])
     run.add_argument("--attempts", type=int, default=1, metavar="K", help="answers per item")
     run.add_argument("--temperature", type=float, default=0.0)
     run.add_argument("--seed", type=int, default=0)

@@ -138,6 +138,26 @@ def test_attempts_and_modes_are_all_asked(run, capsys):
     assert "calls per right answer" in told
 
 
+def test_mode_think_asks_for_reasoning_and_offers_no_tool(run, capsys):
+    asked = []
+
+    def reasoned(request):
+        asked.append(request)
+        return f"<think>{SEARCH}</think> so <answer>{number_of(request)}</answer>"
+
+    folder = run(reasoned, modes=("direct", "think"))
+    thought = [request for request in asked if "<think>" in request.messages[-1].text]
+    assert len(thought) == 4
+    assert all(len(request.messages) == 1 for request in thought)
+    scores = read_scores(folder)
+    assert {score.mode for score in scores} == {"direct", "think"}
+    assert {score.verdict for score in scores} == {Verdict.CORRECT}
+    assert {score.num_calls for score in scores} == {0}
+    assert {row.protocol for row in iter_answers(folder)} == {"direct", "think"}
+    assert main(["show", str(folder)]) == 0
+    assert "scripted, think" in capsys.readouterr().out
+
+
 def test_scores_are_the_same_when_graded_again(run, capsys, project):
     folder = run(right)
     before = {path.name: path.read_bytes() for path in (folder / "scores").iterdir()}
