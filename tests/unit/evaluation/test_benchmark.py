@@ -134,6 +134,7 @@ def test_attempts_and_modes_are_all_asked(run, capsys):
     assert main(["show", str(folder)]) == 0
     told = capsys.readouterr().out
     assert "pass@2" in told
+    assert "by seed: 100.0, 100.0; mean 100.0, deviation 0.0" in told
     assert "only with tools" in told
     assert "calls per right answer" in told
 
