@@ -14,7 +14,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS ?= 120
 export PREFECT_HOME ?= $(CURDIR)/.scratch/prefect
 
-.PHONY: help env reproduce test lint test-slow test-attacks findings ui lock-check clean
+.PHONY: help env reproduce test lint test-slow test-attacks findings controls ui lock-check clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -59,8 +59,13 @@ test-slow: env ## tests that take longer than ten seconds each
 test-attacks: env ## every attack on the sandbox, four ways; minutes
 	AGENTIC_ATTACKS=all $(RUN) -m pytest -q -m slow tests/attacks
 
-findings: env ## the experiment over several seeds
+findings: env ## control runs of the trained model, if there is one; then the experiment over several seeds
+	@test ! -f models/rl/card.json || $(MAKE) controls
 	$(RUN) -m flows.findings
+
+controls: env ## the trained model with tools, without, and under every change of tools; minutes
+	$(RUN) -m agentic_vlm.evaluation controls pocket data/suites/pocket --limit 210 \
+		--out .scratch/controls
 
 ui: env ## Prefect with the deployments of prefect.yaml, on http://127.0.0.1:4200
 	$(RUN) -m flows.ui

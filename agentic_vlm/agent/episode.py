@@ -74,7 +74,13 @@ async def run_episode(
     Raises:
         ExactnessError: tokens and pictures disagree, which is a fault of ours.
     """
-    prompt = build_prompt(task.question, num_images=len(task.images), mode=task.mode, params=params)
+    prompt = build_prompt(
+        task.question,
+        num_images=len(task.images),
+        mode=task.mode,
+        params=params,
+        thinks=task.thinks,
+    )
     state = _start(task, prompt, renderer, policy)
     loop = _Loop(task, policy, toolbox, renderer, params, temperature, state)
     try:

@@ -47,11 +47,17 @@ class Prompt(NamedTuple):
 
 
 def build_prompt(
-    question: str, *, num_images: int, mode: ProbeMode, params: PromptChoice
+    question: str,
+    *,
+    num_images: int,
+    mode: ProbeMode,
+    params: PromptChoice,
+    thinks: bool = False,
 ) -> Prompt:
     """Return the prompt of one episode.
 
-    Direct mode has no system message and no tools; both modes show the pictures first.
+    Direct mode has no system message and no tools; both modes show the pictures first. With
+    `thinks`, direct mode asks for reasoning before the answer.
     """
     images = (
         f"{IMAGE_MARK}\n" * num_images
@@ -59,7 +65,8 @@ def build_prompt(
         else (IMAGE_MARK * num_images)
     )
     if mode is ProbeMode.DIRECT:
-        return Prompt("", _fill(_lines("direct_user", ()), images, question))
+        user = _think_user() if thinks else _lines("direct_user", ())
+        return Prompt("", _fill(user, images, question))
     tools = (*params.tools, *_form_of_image_search(params))
     user = _fill(_lines(f"{params.prompt}_user", tools), images, question)
     return Prompt(_lines(f"{params.prompt}_system", tools), user)
@@ -75,6 +82,13 @@ def _form_of_image_search(params: PromptChoice) -> Sequence[str]:
 def _fill(text: str, images: str, question: str) -> str:
     before, after = text.split("{{question}}")
     return before.replace("{{images}}", images) + neutralise(question.strip()) + after
+
+
+@cache
+def _think_user() -> str:
+    # Beside `prompts/`, all of which the pocket base model was made with.
+    file = resources.files("agentic_vlm.agent").joinpath("think_user.md")
+    return file.read_text(encoding="utf-8").strip()
 
 
 @cache

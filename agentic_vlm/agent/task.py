@@ -27,10 +27,18 @@ class EpisodeTask:
     """Seed of the episode's own generator; see `episode_seed`."""
     stage: str
     """The stage that asks."""
+    thinks: bool = False
+    """In direct mode: whether the prompt asks for reasoning before the answer."""
+
+    @property
+    def mode_name(self) -> str:
+        """The mode as records name it: direct, think or agent."""
+        is_think = self.thinks and self.mode is ProbeMode.DIRECT
+        return "think" if is_think else self.mode.value
 
     def episode_id(self, policy_id: str) -> str:
         """Return the id of the episode and of its trajectory."""
-        return content_id(self.stage, policy_id, self.sample_id, self.mode.value, str(self.attempt))
+        return content_id(self.stage, policy_id, self.sample_id, self.mode_name, str(self.attempt))
 
 
 def episode_seed(root: int, *, sample_id: str, mode: ProbeMode, attempt: int) -> int:

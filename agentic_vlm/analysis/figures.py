@@ -50,7 +50,7 @@ def draw_accuracy(summary: Summary, folder: Path) -> FigureFile:
 def draw_calls(summary: Summary, folder: Path) -> FigureFile:
     """Draw calls per answer on tool and on direct questions: who calls only where it helps?"""
     families = _families(summary)
-    models = [name for name in summary.names() if not name.endswith("_direct")]
+    models = [name for name in summary.names() if not name.endswith(("_direct", "_think"))]
     size = (max(_MIN_WIDTH_IN, 1.6 * len(families) + 2), 6.5)
     with drawing(folder, "calls", size=size) as figure:
         if not models:

@@ -104,12 +104,12 @@ def parse_summary(content: object) -> Summary:
 def title_of(model: str) -> str:
     """Return what a model is called in tables.
 
-    >>> title_of("sft"), title_of("qwen_direct"), title_of("qwen")
-    ('SFT', 'qwen, no tools', 'qwen')
+    >>> title_of("sft"), title_of("qwen_direct"), title_of("qwen_think"), title_of("qwen")
+    ('SFT', 'qwen, no tools', 'qwen, thinking, no tools', 'qwen')
     """
-    plain = model.removesuffix("_direct")
-    other = model if plain == model else f"{plain}, no tools"
-    return TITLES.get(model, other)
+    plain, _, mode = model.rpartition("_")
+    told = {"direct": "no tools", "think": "thinking, no tools"}
+    return TITLES.get(model, f"{plain}, {told[mode]}" if mode in told else model)
 
 
 def percent(share: float | None) -> str:

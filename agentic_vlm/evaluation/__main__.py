@@ -17,7 +17,7 @@ from agentic_vlm.evaluation.figures import Figure
 from agentic_vlm.evaluation.inspect_log import write_inspect_log
 from agentic_vlm.evaluation.marking import modes_told
 from agentic_vlm.evaluation.metrics import compute_difference
-from agentic_vlm.evaluation.repeats import mean_over_attempts, pass_at_k
+from agentic_vlm.evaluation.repeats import mean_over_attempts, pass_at_k, spread_of_seeds
 from agentic_vlm.evaluation.run_command import run_benchmark
 from agentic_vlm.evaluation.runs import (
     iter_answers,
@@ -107,9 +107,20 @@ def _show(folders: Sequence[Path]) -> None:
             figures = _figures(card.suite, own, card.num_attempts)
             print(f" {mode}")
             print("\n".join(f"  {line}" for line in figure_lines(figures)))
+            if card.num_attempts > 1:
+                print(f"  {_seeds_line(own)}")
             runs.setdefault(f"{card.model}, {mode}", {})[card.suite] = (num_items, figures)
         _show_controls(folder, scores)
     print(f"\n{family_tables(runs)}")
+
+
+def _seeds_line(scores: Sequence[ScoredAnswer]) -> str:
+    """Return the accuracy of each attempt: attempts of a run differ by their seed."""
+    seeds = spread_of_seeds(scores)
+    told = ", ".join(f"{100 * mean:.1f}" for mean in seeds.means)
+    if seeds.mean is None or seeds.deviation is None:
+        return f"by seed: {told or '-'}"
+    return f"by seed: {told}; mean {100 * seeds.mean:.1f}, deviation {100 * seeds.deviation:.1f}"
 
 
 def _show_controls(folder: Path, scores: Sequence[ScoredAnswer]) -> None:
@@ -195,7 +206,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--model", type=Path, metavar="DIR", help="default models/rl")
     run.add_argument("--policy-url", metavar="URL", help="an OpenAI-compatible server instead")
     run.add_argument("--policy-name", default="", help="name of the model there")
-    run.add_argument("--modes", nargs="+", choices=("direct", "agent"), default=["agent"])
+    run.add_argument("--modes", nargs="+", choices=("direct", "think", "agent"), default=["agent"])
     run.add_argument("--attempts", type=int, default=1, metavar="K", help="answers per item")
     run.add_argument("--temperature", type=float, default=0.0)
     run.add_argument("--seed", type=int, default=0)

@@ -176,7 +176,9 @@ def _reference(encoded: bytes, where: str) -> ImageRef:
 
 def _tasks(sample: RawSample, card: RunCard) -> Iterator[EpisodeTask]:
     """Yield the episodes of an item, still without pictures."""
-    for mode in map(ProbeMode, card.modes):
+    for name in card.modes:
+        thinks = name == "think"
+        mode = ProbeMode.DIRECT if thinks else ProbeMode(name)
         for attempt in range(card.num_attempts):
             yield EpisodeTask(
                 sample_id=sample.sample_id,
@@ -189,6 +191,7 @@ def _tasks(sample: RawSample, card: RunCard) -> Iterator[EpisodeTask]:
                     card.seed, sample_id=sample.sample_id, mode=mode, attempt=attempt
                 ),
                 stage=STAGE_NAME,
+                thinks=thinks,
             )
 
 

@@ -40,8 +40,9 @@ def run_all_controls(
 ) -> str:
     """Run what is not there yet and return the page, which is written too.
 
-    The model is loaded once. Each run has a folder of its own, with the name of its control; a
-    killed session goes on with the next item.
+    The model is loaded once. Each run has a folder of its own, DIR/CHECKPOINT/CONTROL, so that a
+    killed session goes on with the next item and a new checkpoint begins anew; the page of the last
+    session is DIR/controls.md.
 
     Args:
         root: of the project: params.yaml, and data/corpus for the search tools.
@@ -63,16 +64,19 @@ def run_all_controls(
     chosen = SUITES[suite]
     params = with_tools(load_params(root / "params.yaml"), chosen.tools)
 
-    async def run() -> None:
+    async def run() -> Path:
         corpus = root / "data" / "corpus"
         async with open_runtime(params, checkpoint=checkpoint, corpus=corpus) as runtime:
+            own = folder / runtime.policy.policy_id
             await run_controls(
-                chosen, file, runtime=runtime, params=params, folder=folder, names=names,
+                chosen, file, runtime=runtime, params=params, folder=own, names=names,
                 limit=limit, rules=rules, root=root,
             )  # fmt: skip
+            return own
 
-    asyncio.run(run())
-    return write_page(chosen, folder, names=names)
+    page = write_page(chosen, asyncio.run(run()), names=names)
+    (folder / PAGE).write_text(page, encoding="utf-8")
+    return page
 
 
 async def run_controls(

@@ -37,7 +37,7 @@ class RunCard(BaseModel):
     model: str
     """Who answers: id of the checkpoint, or the name at a server."""
     modes: tuple[str, ...]
-    """direct, agent, or both."""
+    """direct, think, agent, or several of them."""
     num_attempts: int
     """Answers per item and mode."""
     temperature: float

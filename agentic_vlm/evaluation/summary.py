@@ -25,11 +25,11 @@ Choose = Callable[[ScoredAnswer], bool]
 
 
 def column_of(score: ScoredAnswer) -> str:
-    """Return the name under which an answer is counted: `base`, or `base_direct` without tools.
+    """Return the name under which an answer is counted: `base`, or `base_direct` and `base_think`.
 
     Tools are the default, so a model's plain name is its agent mode.
     """
-    return f"{score.model}_direct" if score.mode == ProbeMode.DIRECT else score.model
+    return score.model if score.mode == ProbeMode.AGENT else f"{score.model}_{score.mode}"
 
 
 def summarize(

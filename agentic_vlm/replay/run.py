@@ -147,7 +147,7 @@ def _stored_pictures(trajectory: Trajectory, pictures: ImageStore) -> list[Diffe
 
 def _action(number: int, turn: Turn, trajectory: Trajectory) -> list[Difference]:
     """Compare the stored action with what the text of the turn asks for."""
-    parse = parse_direct if trajectory.mode == "direct" else parse_turn
+    parse = parse_turn if trajectory.mode == "agent" else parse_direct
     action = parse(turn.prefill + turn.text)
     if action == turn.action:
         return []

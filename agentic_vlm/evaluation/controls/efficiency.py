@@ -1,6 +1,7 @@
 """What an answer costs: turns, calls, tokens, and which calls were of use, with intervals."""
 
 from collections.abc import Iterable, Sequence
+from math import inf, isnan
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ class Measure(NamedTuple):
     low: float | None
     """Lower end of the 95 % interval, from a bootstrap of whole episodes."""
     high: float | None
-    """Upper end of it."""
+    """Upper end of it; infinite where a draw of the episodes may hold nothing to divide by."""
     n: int
     """Episodes, calls or right answers: what the total is divided by."""
 
@@ -56,7 +57,10 @@ def _over(parts: Sequence[float], wholes: Sequence[float]) -> Measure:
     n = int(totals[:, 1].sum()) if len(totals) else 0
     if not n:
         return Measure(None, None, None, 0)
-    low, high = bootstrap(totals, ratio)
+    with np.errstate(invalid="ignore"):
+        ends = bootstrap(totals, ratio)
+    # Where some draws hold nothing to divide by, the quantile of infinite values is not a number.
+    low, high = (inf if end is None or isnan(end) else end for end in ends)
     return Measure(float(totals[:, 0].sum() / n), low, high, n)
 
 

@@ -134,8 +134,29 @@ def test_attempts_and_modes_are_all_asked(run, capsys):
     assert main(["show", str(folder)]) == 0
     told = capsys.readouterr().out
     assert "pass@2" in told
+    assert "by seed: 100.0, 100.0; mean 100.0, deviation 0.0" in told
     assert "only with tools" in told
     assert "calls per right answer" in told
+
+
+def test_mode_think_asks_for_reasoning_and_offers_no_tool(run, capsys):
+    asked = []
+
+    def reasoned(request):
+        asked.append(request)
+        return f"<think>{SEARCH}</think> so <answer>{number_of(request)}</answer>"
+
+    folder = run(reasoned, modes=("direct", "think"))
+    thought = [request for request in asked if "<think>" in request.messages[-1].text]
+    assert len(thought) == 4
+    assert all(len(request.messages) == 1 for request in thought)
+    scores = read_scores(folder)
+    assert {score.mode for score in scores} == {"direct", "think"}
+    assert {score.verdict for score in scores} == {Verdict.CORRECT}
+    assert {score.num_calls for score in scores} == {0}
+    assert {row.protocol for row in iter_answers(folder)} == {"direct", "think"}
+    assert main(["show", str(folder)]) == 0
+    assert "scripted, think" in capsys.readouterr().out
 
 
 def test_scores_are_the_same_when_graded_again(run, capsys, project):

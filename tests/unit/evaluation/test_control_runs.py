@@ -5,19 +5,21 @@ import json
 
 import pytest
 
+from agentic_vlm.agent.prompt import build_prompt
 from agentic_vlm.agent.runtime import Runtime
 from agentic_vlm.backends.scripted import ScriptedPolicy
 from agentic_vlm.errors import ParamsError
 from agentic_vlm.evaluation.control_runs import PAGE, run_all_controls, run_controls, write_page
 from agentic_vlm.evaluation.controls import unseen
 from agentic_vlm.evaluation.controls.catalogue import CONTROLS
+from agentic_vlm.evaluation.controls.changed_tools import CHANGES
 from agentic_vlm.evaluation.controls.tables import MEANINGS
 from agentic_vlm.evaluation.runs import iter_answers, read_seconds
 from agentic_vlm.evaluation.suites import SUITES
 from agentic_vlm.params import AgentParams, Params, SearchParams, VisionParams
 from agentic_vlm.params.evaluation import Control
 from agentic_vlm.sandbox.fake import FakeSandbox
-from agentic_vlm.schema import ToolCall
+from agentic_vlm.schema import ProbeMode, ToolCall
 from agentic_vlm.search.base import TextHit
 from agentic_vlm.search.fake import FakeSearch
 from agentic_vlm.tools.toolbox import Toolkit
@@ -136,6 +138,20 @@ def test_a_wrong_call_of_the_new_tool_is_an_observation(make_image, arguments, m
     result = unseen.zoom(ToolCall(tool="zoom", arguments_json=arguments), [make_image()])
     assert message in result.text
     assert result.error_class == "InvalidArguments"
+
+
+@pytest.mark.parametrize("prompt", ["pocket", "deepeyesv2"])
+@pytest.mark.parametrize("name", ["renamed", "redescribed", "unseen"])
+def test_a_change_reaches_the_prompt_of_every_kind(prompt, name):
+    # A prompt that is reworded must not make a control an ordinary run in silence.
+    params = PARAMS.agent.model_copy(update={"prompt": prompt})
+    system = build_prompt("q?", num_images=1, mode=ProbeMode.AGENT, params=params).system
+    changed = CHANGES[name].edit(system)
+    old, new = set(system.splitlines()), set(changed.splitlines())
+    assert len(new - old) >= 2
+    if name == "renamed":
+        assert "lookup" in changed
+        assert "find_picture" in changed
 
 
 def test_an_unknown_control_is_refused_before_a_model_is_loaded(tmp_path, questions):

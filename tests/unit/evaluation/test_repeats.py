@@ -118,3 +118,8 @@ def test_costs_have_intervals_over_whole_episodes(make_trajectory):
     found = measure_efficiency(rows)["calls per answer"]
     assert found.mean == 1.5
     assert 0 <= found.low < 1.5 < found.high <= 3
+    right = rows[1].model_copy(update={"verdict": Verdict.CORRECT})
+    wrong = rows[1].model_copy(update={"verdict": Verdict.INCORRECT})
+    found = measure_efficiency([right, wrong, wrong])["calls per right answer"]
+    assert (found.mean, found.high, found.n) == (3, float("inf"), 1)
+    assert 0 < found.low <= 3

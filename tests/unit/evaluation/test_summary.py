@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from agentic_vlm.evaluation.summary import summarize
+from agentic_vlm.evaluation.summary import column_of, summarize
 
 
 @pytest.fixture
@@ -25,6 +25,12 @@ def test_plain_names_are_the_agent_mode(scores):
     assert set(summarize(scores, num_bootstrap=100, seed=0)["models"]) == {
         "base", "base_direct", "sft",
     }  # fmt: skip
+
+
+def test_modes_without_tools_are_columns_of_their_own(make_score):
+    rows = [make_score(mode=mode) for mode in ("direct", "think", "agent")]
+    names = {column_of(row).removeprefix(rows[0].model) for row in rows}
+    assert names == {"_direct", "_think", ""}
 
 
 def test_every_kind_has_accuracy_and_tool_use(scores):
