@@ -65,7 +65,9 @@ def main() -> None:
     warm = ("x + x^2", "x^2 + x")
     by_rule(warm)
     by_math_verify(warm)
-    ours, plain, both = [], [], []
+    ours: list[float] = []
+    plain: list[float] = []
+    both: list[float] = []
     for repeat in range(num_repeats):
         pairs = make_pairs(repeat)
         ours.append(rate(by_rule, pairs))
