@@ -7,7 +7,7 @@ from typing import TypeVar
 from agentic_vlm.analysis.dynamics import pass_counts, rl_curves, rl_curves_by_family
 from agentic_vlm.analysis.examples import Example, choose_examples
 from agentic_vlm.analysis.flow import count_flow
-from agentic_vlm.analysis.report import ReportContent, write_report
+from agentic_vlm.analysis.report import TRAJECTORIES, ReportContent, write_report
 from agentic_vlm.analysis.scores import parse_summary, title_of
 from agentic_vlm.curation.card import write_card
 from agentic_vlm.evaluation.contamination import contamination_table, find_twins
@@ -23,9 +23,11 @@ from agentic_vlm.schema import (
     ScoredAnswer,
     Trajectory,
 )
+from agentic_vlm.slices import Entry
 from agentic_vlm.stage import Stage, StageContext, StageReport
 from agentic_vlm.store import ImageStore, iter_records, read_records
 from agentic_vlm.store.folders import replacing_folder
+from agentic_vlm.view.page import write_page
 
 R = TypeVar("R", Rollout, Probe)
 
@@ -105,6 +107,7 @@ def _write(
     )
     with replacing_folder(context.write_to("data/reports")) as folder:
         write_report(content, folder)
+        _write_browser(content, folder / TRAJECTORIES)
         if all((data / name / "records").exists() for name in ("raw", "curated")):
             write_card(
                 context.root,
@@ -114,6 +117,18 @@ def _write(
                 figures=("figures/probe_passes.png",),
             )
         return sum(path.is_file() for path in folder.rglob("*"))
+
+
+def _write_browser(content: ReportContent, path: Path) -> None:
+    """Write the page in which the samples of the examples can be compared over all models."""
+    samples = {example.sample.sample_id: example.sample for example in content.examples}
+    entries = (
+        Entry(model, trajectory, samples[trajectory.sample_id], None)
+        for model in content.summary.names()
+        for trajectory in content.trajectories.get(model, ())
+        if trajectory.sample_id in samples
+    )
+    write_page(path, entries, content.pictures, title="Trajectories of the report")
 
 
 def _contamination(context: StageContext, scores: list[ScoredAnswer]) -> str:

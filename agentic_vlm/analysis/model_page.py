@@ -12,6 +12,7 @@ from agentic_vlm.analysis.scores import Summary, percent, title_of
 from agentic_vlm.analysis.tables import (
     accuracy_table,
     family_table,
+    kinds_table,
     left_out_table,
     pair_table,
     realx_table,
@@ -70,11 +71,14 @@ def write_model_page(
         *(["### Benchmarks, all figures", benchmarks] if benchmarks else []),
         "## Beside the other models",
         pair_table(own),
+        "## What calls are for",
+        kinds_table({model: episodes}),
         "## How episodes ended",
         _endings(episodes),
         "### Without a verdict, by number of calls",
         left_out_table({model: episodes}),
         "## Trajectories",
+        "A sample of them is in [trajectories.html](../trajectories.html). "
         f"`python -m agentic_vlm.view scores --model {slug_of(model)}` writes all of them, with "
         "their pictures, as one page to browse.",
     ]

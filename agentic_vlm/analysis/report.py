@@ -44,6 +44,8 @@ from agentic_vlm.schema import RawSample, Trajectory
 from agentic_vlm.store import ImageStore
 
 _FIGURES = "figures"
+TRAJECTORIES = "trajectories.html"
+"""The page of trajectories beside the report, which the stage writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,9 @@ def _render(
         "## Data",
         flow_table(content.flow),
         "## Examples",
-        f"[examples.html](examples.html) shows {len(content.examples)} trajectories with pictures.",
+        f"[examples.html](examples.html) shows {len(content.examples)} trajectories with pictures; "
+        f"in [{TRAJECTORIES}]({TRAJECTORIES}) all models answer the same samples, with filters, "
+        "turns to step through, and crops on the original.",
     ]
     return "\n\n".join(sections) + "\n"
 

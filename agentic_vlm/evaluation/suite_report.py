@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from agentic_vlm.evaluation.controls.gains import split_gains
 from agentic_vlm.evaluation.marking import modes_told
 from agentic_vlm.evaluation.suites import SUITES
 from agentic_vlm.evaluation.summary import column_of
@@ -37,8 +38,18 @@ def suite_figures(scores: Sequence[ScoredAnswer]) -> dict[str, str]:
         for name, rows in own.items():
             lines = "\n".join(figure_lines(SUITES[name].aggregate(rows)))
             parts.append(f"{SUITES[name].title}:\n\n```\n{lines}\n```")
-        found[column] = "\n\n".join(parts)
+        found[column] = "\n\n".join([*parts, *_gains(column, scores)])
     return found
+
+
+def _gains(column: str, scores: Sequence[ScoredAnswer]) -> list[str]:
+    """Compare a model with itself without tools, where it was asked both ways."""
+    own = [score for score in scores if column_of(score) == column]
+    without = [score for score in scores if column_of(score) == f"{column}_direct"]
+    if not own or not without:
+        return []
+    lines = "\n".join(figure_lines(split_gains(own, without).figures()))
+    return [f"What tools add and harm, over all suites:\n\n```\n{lines}\n```"]
 
 
 def _by_column(

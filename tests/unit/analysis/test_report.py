@@ -1,8 +1,11 @@
 """The stages report and index, on a small run of everything."""
 
+import base64
 import json
+import posixpath
 import re
 import shutil
+import zlib
 
 import duckdb
 import pytest
@@ -44,9 +47,13 @@ def test_two_runs_give_equal_bytes(trained, write_report, files):
 
 
 def test_every_link_of_the_report_leads_to_a_file(files):
-    links = re.findall(r"\]\(([^)]+)\)", files["report.md"].decode())
-    assert len(links) == 10
-    assert set(links) <= set(files)
+    pages = [name for name in files if name.endswith(".md")]
+    assert len(pages) == 5
+    for page in pages:
+        links = re.findall(r"\]\(([^)]+)\)", files[page].decode())
+        assert len(links) == (11 if page == "report.md" else 3)
+        folder = posixpath.dirname(page)
+        assert {posixpath.normpath(posixpath.join(folder, link)) for link in links} <= set(files)
 
 
 def test_the_summary_has_the_form_that_readers_expect(files):
@@ -78,6 +85,15 @@ def test_every_model_has_a_page_with_its_figure(files):
     assert "RL minus SFT" in rl
     assert "SFT minus base" not in rl
     assert "pocket world:" in rl
+    assert "only with tools" in files["models/base.md"].decode()
+    assert "only with tools" not in rl
+
+
+def test_trajectories_of_all_models_can_be_looked_at_in_one_page(files):
+    packed = re.search(r'id="index">([^<]+)<', files["trajectories.html"].decode())
+    index = json.loads(zlib.decompress(base64.b64decode(packed[1])))
+    assert index["models"] == ["base", "base_direct", "rl", "sft"]
+    assert len(index["rows"]) == 12 * 4
 
 
 def test_questions_with_a_twin_in_training_sources_stand_next_to_the_scores(
