@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from datasets import Dataset
 from transformers import set_seed
 from trl import GRPOConfig
 
+from agentic_vlm.backends.local import InProcessPolicy
 from agentic_vlm.params import TrainRlParams
 from agentic_vlm.training.agent_grpo import AgentGRPOTrainer, OnRollouts
 from agentic_vlm.training.lora import lora_layers
+from agentic_vlm.training.ranks import count_ranks, is_sharded
 from agentic_vlm.training.resume import claim_scratch, last_checkpoint, model_digest
 from agentic_vlm.training.rollouts import Roller
 from agentic_vlm.training.sft import OnStep, StepReporter
@@ -39,7 +40,14 @@ def train_rl(
 
     Raises:
         RecordError: the scratch folder holds a training on other data, params or weights.
+        ValueError: the weights are sharded, and a policy of this process would sample from them.
     """
+    if is_sharded() and isinstance(roller.policy, InProcessPolicy):
+        raise ValueError(
+            "sharded weights cannot be sampled from in process: ranks with different numbers of "
+            "turns would wait for each other. Launch with flows/launch/ddp.yaml, or sample with "
+            "an engine of its own"
+        )
     claim_scratch(
         scratch,
         {
@@ -86,7 +94,7 @@ def _rollouts_per_pass(per_update: int, group_size: int) -> int:
 
 
 def _config(params: TrainRlParams, *, seed: int, scratch: Path) -> GRPOConfig:
-    num_ranks = PartialState().num_processes
+    num_ranks = count_ranks()
     if params.prompts_per_step % (num_ranks * params.num_minibatches):
         raise ValueError(
             f"prompts_per_step {params.prompts_per_step} is no multiple of {num_ranks} processes "

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from datasets import Dataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
 from trl import SFTConfig, SFTTrainer
@@ -18,6 +17,7 @@ from agentic_vlm.training.collate import PackedCollator
 from agentic_vlm.training.lora import lora_layers
 from agentic_vlm.training.packing import Packer
 from agentic_vlm.training.policy_head import add_policy_head
+from agentic_vlm.training.ranks import count_ranks, is_sharded
 from agentic_vlm.training.resume import claim_scratch, last_checkpoint, model_digest, text_digest
 from agentic_vlm.training.schedule import Schedule, plan_schedule
 
@@ -86,6 +86,8 @@ def train_sft(
     encoder = None
     if params.freeze_vision:
         freeze_vision(model)
+    if params.freeze_vision and not is_sharded():
+        # Features are made outside the trainer's forward pass, where shards are not gathered.
         encoder = PictureEncoder(model, processor.image_processor, max_pictures=20_000)
     schedule = plan_schedule(
         [context.num_tokens for context in contexts],
@@ -94,9 +96,15 @@ def train_sft(
         batch_tokens=params.batch_tokens,
         row_tokens=params.row_tokens,
         seed=seed,
-        num_ranks=PartialState().num_processes,
+        num_ranks=count_ranks(),
     )
-    packer = Packer(model, processor, encoder=encoder, share_prompts=False)
+    packer = Packer(
+        model,
+        processor,
+        encoder=encoder,
+        share_prompts=False,
+        needs_picture=count_ranks() > 1,
+    )
     with lora_layers(model, rank=params.lora_rank) as trained:
         trainer = SFTTrainer(
             model=trained,
@@ -119,7 +127,7 @@ def _config(params: TrainSftParams, schedule: Schedule, *, seed: int, scratch: P
     return SFTConfig(
         output_dir=str(scratch),
         per_device_train_batch_size=1,
-        gradient_accumulation_steps=schedule.rows_per_step // PartialState().num_processes,
+        gradient_accumulation_steps=schedule.rows_per_step // count_ranks(),
         train_sampling_strategy="sequential",
         max_steps=params.num_steps,
         learning_rate=params.learning_rate,
