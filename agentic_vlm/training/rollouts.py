@@ -134,6 +134,11 @@ class Roller:
         episodes = self._episodes(tasks, step)
         return self.loop.run(self._reward_all(tasks, episodes, step))
 
+    def roll_held_out(self, sample_ids: Sequence[str], *, step: int) -> list[RewardedEpisode]:
+        """Run one episode per sample as in training; nothing of them is kept for an update."""
+        tasks = [self._task(sample_id, attempt=step) for sample_id in sample_ids]
+        return self.loop.run(self._reward_all(tasks, self._run(tasks), step))
+
     async def _reward_all(
         self, tasks: Sequence[EpisodeTask], episodes: Sequence[Episode], step: int
     ) -> list[RewardedEpisode]:

@@ -1,7 +1,7 @@
 """Cold start: supervised training on trajectories, on the tokens of the policy only."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from agentic_vlm.training.policy_head import add_policy_head
 from agentic_vlm.training.ranks import count_ranks, is_sharded
 from agentic_vlm.training.resume import claim_scratch, last_checkpoint, model_digest, text_digest
 from agentic_vlm.training.schedule import Schedule, plan_schedule
+from agentic_vlm.training.validation import HeldOutFigures, HeldOutLoss
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ def train_sft(
     seed: int,
     scratch: Path,
     on_step: OnStep,
+    held_out: Sequence[TokenContext] = (),
 ) -> list[dict[str, float]]:
     """Train the model in place and return its loss curve; goes on from the last checkpoint.
 
@@ -69,6 +71,7 @@ def train_sft(
         seed: order of the rows.
         scratch: folder of resumable checkpoints.
         on_step: called after every step.
+        held_out: trajectories on which the loss is measured at times; none: it is not.
 
     Raises:
         RecordError: the scratch folder holds a training on other data, params or weights.
@@ -115,12 +118,25 @@ def train_sft(
             callbacks=[StepReporter(on_step)],
         )
         add_policy_head(trainer.model)
+        if held_out:
+            loss = HeldOutLoss(trainer.model, held_out, packer, row_tokens=params.row_tokens)
+            trainer.add_callback(HeldOutFigures(loss, every=params.validate_every))
         # The loss is the mean over the trained tokens of a step, in whatever rows they lie.
         trainer.model_accepts_loss_kwargs = True
         trainer.train(resume_from_checkpoint=last_checkpoint(scratch))
     model.requires_grad_(requires_grad=True)
-    rows = [row for row in trainer.state.log_history if "loss" in row]
-    return [{"step": float(row["step"]), "loss": float(row["loss"])} for row in rows]
+    return _curve(trainer.state.log_history)
+
+
+def _curve(log: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
+    """Return one row per step that has a figure."""
+    rows: dict[float, dict[str, float]] = {}
+    for entry in log:
+        found = {name: float(entry[name]) for name in ("loss", "held_out_loss") if name in entry}
+        if found:
+            step = float(entry["step"])
+            rows.setdefault(step, {"step": step}).update(found)
+    return [rows[step] for step in sorted(rows)]
 
 
 def _config(params: TrainSftParams, schedule: Schedule, *, seed: int, scratch: Path) -> SFTConfig:
