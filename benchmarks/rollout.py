@@ -1,10 +1,13 @@
-"""Seconds that slow tools add to a batch of episodes: the loop against one tool after another.
+"""Rollouts per second and the busy share of the engine: our loop against TRL's own tool loop.
 
-    python benchmarks/rollout.py     # 128 episodes, tools of 0, 0.05, 0.2 s and a heavy tail
+    python benchmarks/rollout.py     # 128 rollouts, tools of 0, 0.05, 0.2 s and a heavy tail
 
-Every episode makes one call and answers. The policy is scripted and writes at once, so that what is
-left is the loop and its tools. The baseline runs the same episodes one after another, which is how
-TRL 1.16 awaits the tools of a batch (grpo_trainer.py, _tool_call_loop).
+Both loops drive the same engine, which writes a fixed script and takes as long as a card would:
+`--base-s` per batch and `--row-s` per row of it. The engine sleeps, so that a busy machine changes
+little. Each rollout calls a tool `--calls` times, then answers. TRL's side is `GRPOTrainer` with
+`tools=` and its own `_tool_call_loop`; only its call of the engine is replaced. Ours is `run_batch`
+with `InProcessPolicy`, whose sampler is the engine: `free` takes whatever waits, `lockstep` waits
+for every rollout, as params with `deterministic: true` do.
 """
 
 import argparse
@@ -13,27 +16,39 @@ import json
 import random
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+from datasets import Dataset
 from PIL import Image
+from trl import GRPOConfig, GRPOTrainer
+from trl.chat_template_utils import qwen3_template, qwen3_vl_training_chat_template
 
 from agentic_vlm.agent.batch import run_batch
+from agentic_vlm.agent.render import Renderer
 from agentic_vlm.agent.task import EpisodeTask, episode_seed
-from agentic_vlm.backends.base import Request
-from agentic_vlm.backends.scripted import ScriptedPolicy
+from agentic_vlm.backends.base import FinishReason
+from agentic_vlm.backends.generate import Continuation, Row
+from agentic_vlm.backends.local import InProcessPolicy
+from agentic_vlm.backends.seal import Seal
 from agentic_vlm.params import AgentParams, SearchParams, VisionParams
 from agentic_vlm.sandbox.base import CellResult, CellStatus
 from agentic_vlm.sandbox.fake import FakeSandbox, FakeSession
 from agentic_vlm.schema import ProbeMode
 from agentic_vlm.search.fake import FakeSearch
 from agentic_vlm.tools.toolbox import Toolkit
+from agentic_vlm.world.base_model import build_model, build_processor
 
 _CODE = "print(1)"
-_CALL = f"<think>Run it.</think><code>\n```python\n{_CODE}\n```\n</code>"
-_ANSWER = "So it is.</think><answer>1</answer>"
+_CALL = f"<code>\n```python\n{_CODE}\n```\n</code>"
+_TRL_CALL = '<tool_call>\n{"name": "python", "arguments": {"code": "print(1)"}}\n</tool_call>'
+_QUESTION = "What is 1?"
+_VISION = VisionParams()
 
 Delay = Callable[[random.Random], float]
 """Draws the seconds of one tool call."""
@@ -46,67 +61,184 @@ DELAYS: dict[str, Delay] = {
 }
 
 
+@dataclass(slots=True)
+class Engine:
+    """Writes a script for batches of contexts, in the time that a card would take."""
+
+    tokenizer: Any
+    call: str
+    num_calls: int
+    base_s: float
+    row_s: float
+    busy_s: float = 0.0
+    num_batches: int = 0
+    _mark: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._mark = self.tokenizer.convert_tokens_to_ids("<|im_start|>")
+
+    def write(self, contexts: Sequence[Sequence[int]]) -> list[list[int]]:
+        """Return the next turn of each context: calls first, then the answer."""
+        seconds = self.base_s + self.row_s * len(contexts)
+        self.busy_s += seconds
+        self.num_batches += 1
+        time.sleep(seconds)
+        return [self._turn(ids) for ids in contexts]
+
+    def _turn(self, ids: Sequence[int]) -> list[int]:
+        # System, user and assistant open a context; each call adds an observation and a turn.
+        turn = (list(ids).count(self._mark) - 3) // 2
+        text = self.call if turn < self.num_calls else "<answer>1</answer>"
+        lead = "So.</think>" if turn else "<think>So.</think>"
+        ends = "" if turn < self.num_calls and self.call == _CALL else "<|im_end|>"
+        return list(self.tokenizer.encode(lead + text + ends, add_special_tokens=False))
+
+
+class EngineSampler:
+    """The engine in the place of the sampler of `InProcessPolicy`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def check(self, ids: Sequence[int], images: Sequence[Image.Image], seal: Seal | None) -> None:
+        """Check ids as the sampler does."""
+        if seal is not None:
+            seal.check_ids(ids, hop="sampler")
+
+    def continue_rows(self, rows: Sequence[Row]) -> list[Continuation]:
+        """Return the script's next turns."""
+        return [
+            Continuation(ids, [0.0] * len(ids), FinishReason.STOP)
+            for ids in self._engine.write([row.ids for row in rows])
+        ]
+
+
 class _SlowSession(FakeSession):
     """A session whose cells take a while, as those of a busy machine do."""
 
-    delay_s = 0.0
+    def __init__(self, delay: Delay, *, seed: int) -> None:
+        super().__init__({_CODE: CellResult(CellStatus.OK, stdout="1\n")}, (), seed=seed)
+        self._delay, self._rng = delay, random.Random(seed)
 
     async def run_cell(self, code: str) -> CellResult:
-        await asyncio.sleep(self.delay_s)
+        await asyncio.sleep(self._delay(self._rng))
         return await super().run_cell(code)
 
 
 class _SlowSandbox(FakeSandbox):
-    """Opens sessions with delays of their own."""
-
     def __init__(self, delay: Delay) -> None:
         super().__init__()
         self._delay = delay
-        self.total_s = 0.0
 
     async def open(self, images: Sequence[Image.Image], *, seed: int) -> FakeSession:
-        answer = CellResult(CellStatus.OK, stdout="1\n")
-        session = _SlowSession({_CODE: answer}, images, seed=seed)
-        session.delay_s = self._delay(random.Random(seed))
-        self.total_s += session.delay_s
-        return session
+        return _SlowSession(self._delay, seed=seed)
 
 
-def run(delay: Delay, *, num_episodes: int, num_parallel: int) -> dict[str, float]:
-    """Return wall seconds of a batch, and the share of them that tools would take alone."""
-    agent = AgentParams(max_concurrent=num_parallel, tools=("python",))
-    sandbox = _SlowSandbox(delay)
+class TrlLoop(GRPOTrainer):  # type: ignore[misc]
+    """TRL's trainer and tool loop; only the engine is another one."""
+
+    engine: Engine
+
+    def _generate_single_turn(
+        self, prompt_ids: Sequence[Sequence[int]], *args: Any, **options: Any
+    ) -> tuple[list[list[int]], None]:
+        return self.engine.write(prompt_ids), None
+
+
+def run_ours(
+    delay: Delay, *, model: Any, processor: Any, engine: Engine, size: int, lockstep: bool
+) -> None:
+    """Run a batch of episodes of our loop."""
+    renderer = Renderer(processor.tokenizer, vision=_VISION)
+    policy = InProcessPolicy(
+        model, processor, policy_id="engine", max_batch=size, is_deterministic=lockstep
+    )
+    policy.sampler = EngineSampler(engine)  # type: ignore[assignment]
     kit = Toolkit(
-        agent=agent,
-        vision=VisionParams(),
+        agent=AgentParams(
+            max_concurrent=size, tools=("python",), max_context_tokens=8192, max_turn_tokens=512
+        ),
+        vision=_VISION,
         search=SearchParams(),
-        sandbox=sandbox,
+        sandbox=_SlowSandbox(delay),
         provider=FakeSearch(),
     )
-    tasks = [_task(number) for number in range(num_episodes)]
+    tasks = [_task(number) for number in range(size)]
+    work = run_batch(tasks, policy=policy, kit=kit, renderer=renderer, temperature=1.0)
+    episodes = asyncio.run(work)
+    for episode in episodes:
+        found = episode.trajectory.answer, episode.trajectory.num_calls
+        if found != ("1", engine.num_calls):
+            raise RuntimeError(f"an episode ended as {found}: the figures mean nothing")
 
-    def write(request: Request) -> str:
-        return _ANSWER if request.turn else _CALL
 
-    start = time.perf_counter()
-    episodes = asyncio.run(
-        run_batch(tasks, policy=ScriptedPolicy(write), kit=kit, renderer=None, temperature=1.0)
+def build_trl(model: Any, processor: Any, *, size: int, engine: Engine) -> TrlLoop:
+    """Return TRL's trainer with one tool, whose delay is set for each batch."""
+    processor.chat_template = processor.tokenizer.chat_template = qwen3_vl_training_chat_template
+    processor.tokenizer.response_template = qwen3_template
+
+    async def python(code: str) -> str:
+        """Run Python code.
+
+        Args:
+            code: The code.
+
+        Returns:
+            What it printed.
+        """
+        raise AssertionError("each batch brings its own tool")
+
+    trainer = TrlLoop(
+        model,
+        reward_funcs=lambda completions, **columns: [0.0] * len(completions),
+        processing_class=processor,
+        tools=[python],
+        train_dataset=Dataset.from_list([{"prompt": [{"role": "user", "content": _QUESTION}]}]),
+        args=GRPOConfig(
+            tempfile.mkdtemp(),
+            per_device_train_batch_size=size,
+            num_generations=2,
+            max_steps=1,
+            max_completion_length=8192,
+            max_tool_calling_iterations=engine.num_calls + 1,
+            report_to=[],
+            use_cpu=True,
+            bf16=False,
+            gradient_checkpointing=False,
+        ),
     )
-    seconds = time.perf_counter() - start
-    if any(episode.trajectory.answer != "1" for episode in episodes):
-        raise RuntimeError("an episode did not end with its answer: the figures mean nothing")
-    return {
-        "seconds": seconds,
-        "episodes_per_s": num_episodes / seconds,
-        "tool_seconds": sandbox.total_s,
-    }
+    trainer.engine = engine
+    return trainer
+
+
+def run_trl(delay: Delay, *, trainer: TrlLoop, size: int) -> None:
+    """Run a batch of rollouts of TRL's loop, with the same delays."""
+
+    def tool(seed: int) -> Callable[..., Any]:
+        rng = random.Random(seed)
+
+        async def python(code: str) -> str:
+            await asyncio.sleep(delay(rng))
+            return "1"
+
+        return python
+
+    trainer._sync_tool_dicts = [{} for _ in range(size)]
+    trainer._async_tool_dicts = [{"python": tool(_task(at).seed)} for at in range(size)]
+    prompts = [[{"role": "user", "content": _QUESTION}] for _ in range(size)]
+    completions = trainer._generate(prompts)[3]
+    if any(
+        sum(bool(message.get("tool_calls")) for message in one) != trainer.engine.num_calls
+        for one in completions
+    ):
+        raise RuntimeError("TRL's loop did not make every call: the figures mean nothing")
 
 
 def _task(number: int) -> EpisodeTask:
     sample_id, mode = f"s{number}", ProbeMode.AGENT
     return EpisodeTask(
         sample_id=sample_id,
-        question="What is 1?",
+        question=_QUESTION,
         images=(),
         image_refs=(),
         mode=mode,
@@ -116,40 +248,71 @@ def _task(number: int) -> EpisodeTask:
     )
 
 
-def measure(*, num_episodes: int, repeats: int) -> dict[str, Any]:
-    """Return figures by delay: together and one after another, and what a delay adds."""
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Return figures by delay and loop."""
+    processor = build_processor(min_pixels=_VISION.min_pixels, max_pixels=_VISION.max_pixels)
+    theirs = build_processor(min_pixels=_VISION.min_pixels, max_pixels=_VISION.max_pixels)
+    model = build_model(processor.tokenizer, seed=0, hidden=32, layers=2)
+    size = options.episodes
+
+    def engine(tokenizer: Any, call: str) -> Engine:
+        return Engine(tokenizer, call, options.calls, options.base_s, options.row_s)
+
+    trl_engine = engine(theirs.tokenizer, _TRL_CALL)
+    trainer = build_trl(model, theirs, size=size, engine=trl_engine)
+    our_engine = engine(processor.tokenizer, _CALL)
+    shared = {"model": model, "processor": processor, "engine": our_engine, "size": size}
+    loops: dict[str, tuple[Engine, Callable[[Delay], None]]] = {
+        "free": (our_engine, lambda delay: run_ours(delay, lockstep=False, **shared)),
+        "lockstep": (our_engine, lambda delay: run_ours(delay, lockstep=True, **shared)),
+        "trl": (trl_engine, lambda delay: run_trl(delay, trainer=trainer, size=size)),
+    }
     found: dict[str, Any] = {}
     for name, delay in DELAYS.items():
-        runs = [
-            run(delay, num_episodes=num_episodes, num_parallel=num_episodes) for _ in range(repeats)
-        ]
-        together = statistics.median(one["seconds"] for one in runs)
-        serial = run(delay, num_episodes=num_episodes, num_parallel=1)["seconds"]
-        found[name] = {
-            "together_s": together,
-            "one_after_another_s": serial,
-            "episodes_per_s": num_episodes / together,
-            "tool_seconds": runs[0]["tool_seconds"],
-            "ratio": serial / together,
-        }
-    plain = found["0 s"]["together_s"]
+        found[name] = {}
+        for loop, (used, run) in loops.items():
+            runs = [_timed(used, run, delay, size) for _ in range(options.repeats)]
+            found[name][loop] = {
+                key: statistics.median(one[key] for one in runs) for key in runs[0]
+            }
+    for loop in loops:
+        plain = found["0 s"][loop]["seconds"]
+        for figures in found.values():
+            figures[loop]["added_s_per_turn"] = (figures[loop]["seconds"] - plain) / options.calls
     for figures in found.values():
-        figures["added_s"] = figures["together_s"] - plain
+        figures["speedup_over_trl"] = figures["trl"]["seconds"] / figures["free"]["seconds"]
     return found
+
+
+def _timed(
+    engine: Engine, run: Callable[[Delay], None], delay: Delay, size: int
+) -> dict[str, float]:
+    engine.busy_s, engine.num_batches = 0.0, 0
+    start = time.perf_counter()
+    run(delay)
+    seconds = time.perf_counter() - start
+    return {
+        "seconds": seconds,
+        "rollouts_per_s": size / seconds,
+        "busy": engine.busy_s / seconds,
+        "batches": engine.num_batches,
+    }
 
 
 def main() -> int:
     """Measure and print JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--episodes", type=int, default=128)
+    parser.add_argument("--calls", type=int, default=3, help="tool calls of each rollout")
+    parser.add_argument("--base-s", type=float, default=0.2, help="seconds of a batch")
+    parser.add_argument("--row-s", type=float, default=0.002, help="seconds of each of its rows")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    report = {
-        "episodes": options.episodes,
-        **measure(num_episodes=options.episodes, repeats=options.repeats),
-    }
-    text = json.dumps(report, indent=2)
+    torch.set_num_threads(1)
+    shape = {"episodes": options.episodes, "calls": options.calls, "repeats": options.repeats}
+    engine = {"base_s": options.base_s, "row_s": options.row_s}
+    text = json.dumps({**shape, "engine": engine, **measure(options)}, indent=2)
     print(text)
     if options.out:
         options.out.write_text(text + "\n")

@@ -5,8 +5,11 @@
 
 Both sides train on the same trajectories with TRL's trainer: the baseline pads a batch to its
 longest row, as TRL's own collator does, and uses TRL's head. A rate counts tokens that are not
-padding. MFU, where there is a GPU: 6 N of the trained parameters x tokens + attention, over the
-peak of the card; recomputation is not counted, nor is the frozen tower, which sees a picture once.
+padding. On the CPU it is by CPU seconds of this process, which other work on the machine changes
+less than the clock; both are given. On a busy machine take `--threads 1`: threads that wait for
+each other measure the others' work. MFU, where there is a GPU: 6 N of the trained parameters x
+tokens + attention, over the peak of the card; recomputation is not counted, nor is the frozen
+tower, which sees a picture once.
 """
 
 import argparse
@@ -112,9 +115,9 @@ def train(
     *,
     size: int,
     steps: int,
-) -> tuple[SFTTrainer, list[float]]:
-    """Build a trainer and return it with the list that takes the end of each step."""
-    ends: list[float] = []
+) -> tuple[SFTTrainer, list[tuple[float, float]]]:
+    """Build a trainer and return it with the list that takes clock and CPU time of each step."""
+    ends: list[tuple[float, float]] = []
     trainer = SFTTrainer(
         model=model,
         processing_class=processor,
@@ -137,7 +140,9 @@ def train(
         ),
         train_dataset=rows,
         data_collator=collator,
-        callbacks=[StepReporter(lambda step: ends.append(time.perf_counter()))],
+        callbacks=[
+            StepReporter(lambda step: ends.append((time.perf_counter(), time.process_time())))
+        ],
     )
     return trainer, ends
 
@@ -171,9 +176,14 @@ def measure(
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
         trainer.train()
-        seconds = [end - start for start, end in pairwise(ends)]
-        rate = sum(tokens[1:]) / sum(seconds)
-        found[name] = {"seconds_per_step": statistics.median(seconds), "tokens_per_s": rate}
+        clock = [end - start for (start, _), (end, _) in pairwise(ends)]
+        cpu = [end - start for (_, start), (_, end) in pairwise(ends)]
+        rate = sum(tokens[1:]) / sum(clock if torch.cuda.is_available() else cpu)
+        found[name] = {
+            "seconds_per_step": statistics.median(clock),
+            "cpu_seconds_per_step": statistics.median(cpu),
+            "tokens_per_s": rate,
+        }
         if torch.cuda.is_available():
             found[name]["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
             found[name]["mfu"] = mfu(model, lengths, rate)
@@ -199,9 +209,10 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--scale", type=int, default=1, help="how wordy the trajectories are")
+    parser.add_argument("--threads", type=int, help="of torch; absent: as the stages take")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    torch.set_num_threads(num_threads())
+    torch.set_num_threads(options.threads or num_threads())
     has_gpu = torch.cuda.is_available()
     if options.shape != "pocket" and not has_gpu:
         sys.exit("no GPU here: the shapes of published models are measured on one")

@@ -20,6 +20,7 @@ from agentic_vlm.training.metrics import step_metrics, tool_metrics
 from agentic_vlm.training.rl import train_rl
 from agentic_vlm.training.rollouts import LoopThread, RewardedEpisode, Roller, make_record
 from agentic_vlm.training.threads import use_threads
+from agentic_vlm.training.validation import hold_out
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,8 @@ _COLUMNS = (
     "no_advantage",
 )
 
+_HELD_OUT = ("held_out_accuracy", "held_out_calls", "held_out_graded")
+
 
 def run(context: StageContext) -> StageReport:
     """Train with episodes of the loop; every rollout is kept."""
@@ -62,16 +65,17 @@ def run(context: StageContext) -> StageReport:
     dtype = context.params.model.dtype
     processor, model = load_processor(start), load_model(start, dtype=dtype)
     recorder = _Recorder(context, samples)
+    apart = hold_out(samples, share=params.validation_share, seed=context.params.seed)
     with (
         _open_roller(context, model, processor, samples) as (roller, policy),
         context.progress("steps", total=params.num_steps) as progress,
         context.timed("train"),
     ):
-        train_rl(
+        log = train_rl(
             model,
             processor,
             roller,
-            sorted(samples),
+            sorted(set(samples) - apart),
             params,
             seed=context.params.seed,
             scratch=context.scratch / "trainer",
@@ -79,6 +83,7 @@ def run(context: StageContext) -> StageReport:
             on_rollouts=recorder.record,
             on_step=progress.advance_to,
             on_mismatch=recorder.watch,
+            held_out=sorted(apart),
         )
     card = save_checkpoint(
         context.write_to("models/rl"),
@@ -89,7 +94,7 @@ def run(context: StageContext) -> StageReport:
         step=params.num_steps,
         seed=context.params.seed,
     )
-    return recorder.finish(card.checkpoint_id)
+    return recorder.finish(card.checkpoint_id, _held_out(log, params.num_minibatches))
 
 
 @contextmanager
@@ -174,8 +179,10 @@ class _Recorder:
                 raise alarm.error()
             logger.warning("%s", alarm.error())
 
-    def finish(self, checkpoint_id: str) -> StageReport:
-        """Write records, pictures and curves."""
+    def finish(
+        self, checkpoint_id: str, held_out: Mapping[int, Mapping[str, float]]
+    ) -> StageReport:
+        """Write records, pictures and curves; `held_out` figures by finished steps."""
         context = self._context
         rows = list(self._parts)
         write_records(
@@ -193,7 +200,10 @@ class _Recorder:
         }
         self._images.close(keep=used)
         curve = step_metrics(rows)
-        write_curve(context.write_to("plots/train_rl.csv"), curve, columns=_COLUMNS)
+        # What was measured after step 10 stands beside the rollouts of step 9, the tenth.
+        shown = [{**row, **held_out.get(int(row["step"]) + 1, {})} for row in curve]
+        columns = (*_COLUMNS, *_HELD_OUT) if held_out else _COLUMNS
+        write_curve(context.write_to("plots/train_rl.csv"), shown, columns=columns)
         return StageReport(
             num_in=len(rows),
             num_out=len(rows),
@@ -205,8 +215,18 @@ class _Recorder:
                 "families": _by_family(_last_rows(rows), self._families),
                 "tools": _rounded(tool_metrics(_last_rows(rows))),
                 "alarms": _alarms(rows),
+                **({"held_out": held_out[max(held_out)]} if held_out else {}),
             },
         )
+
+
+def _held_out(log: Sequence[Mapping[str, float]], unit: int) -> dict[int, dict[str, float]]:
+    """Return what was measured on held-out samples by finished steps of `unit` updates."""
+    return {
+        int(row["step"]) // unit: {name: round(row[name], 6) for name in _HELD_OUT}
+        for row in log
+        if _HELD_OUT[0] in row
+    }
 
 
 def _alarms(rows: Sequence[Rollout]) -> list[str]:

@@ -13,6 +13,7 @@ from agentic_vlm.training.checkpoint import read_card, save_checkpoint
 from agentic_vlm.training.curves import write_curve
 from agentic_vlm.training.sft import train_sft
 from agentic_vlm.training.threads import use_threads
+from agentic_vlm.training.validation import hold_out
 
 STAGE = Stage(
     name="train_sft",
@@ -36,8 +37,13 @@ def run(context: StageContext) -> StageReport:
     processor, model = load_processor(base), load_model(base, dtype=dtype)
     renderer = Renderer(processor.tokenizer, vision=context.params.vision)
     with context.timed("render"):
-        rows = context.limited(trajectories)
-        contexts = [replay(row, renderer=renderer, load=store.get) for row in rows]
+        rows = list(context.limited(trajectories))
+        names = [row.sample_id for row in rows]
+        apart = hold_out(names, share=params.validation_share, seed=context.params.seed)
+        rendered = [replay(row, renderer=renderer, load=store.get) for row in rows]
+        pairs = list(zip(names, rendered, strict=True))
+        contexts = [one for name, one in pairs if name not in apart]
+        held_out = [one for name, one in pairs if name in apart]
     with context.progress("steps", total=params.num_steps) as progress, context.timed("train"):
         curve = train_sft(
             model,
@@ -47,6 +53,7 @@ def run(context: StageContext) -> StageReport:
             seed=context.params.seed,
             scratch=context.scratch / "trainer",
             on_step=progress.advance_to,
+            held_out=held_out,
         )
     card = save_checkpoint(
         context.write_to("models/sft"),
@@ -57,23 +64,30 @@ def run(context: StageContext) -> StageReport:
         step=params.num_steps,
         seed=context.params.seed,
     )
-    write_curve(context.write_to("plots/train_sft.csv"), curve, columns=("step", "loss"))
+    columns = ("step", "loss", "held_out_loss") if held_out else ("step", "loss")
+    write_curve(context.write_to("plots/train_sft.csv"), curve, columns=columns)
     summary = {
         "checkpoint_id": card.checkpoint_id,
         "num_steps": params.num_steps,
         **_figures(contexts, curve),
     }
-    return StageReport(num_in=len(contexts), num_out=len(contexts), summary=summary)
+    return StageReport(num_in=len(rows), num_out=len(rows), summary=summary)
 
 
 def _figures(
     contexts: Sequence[TokenContext], curve: Sequence[Mapping[str, float]]
 ) -> dict[str, object]:
     return {
-        "final_loss": round(curve[-1]["loss"], 6) if curve else None,
+        "final_loss": _last(curve, "loss"),
+        **({"held_out_loss": found} if (found := _last(curve, "held_out_loss")) else {}),
         "num_trained_tokens": sum(sum(one.loss_mask) for one in contexts),
         "num_tokens": sum(one.num_tokens for one in contexts),
     }
+
+
+def _last(curve: Sequence[Mapping[str, float]], name: str) -> float | None:
+    found = [row[name] for row in curve if name in row]
+    return round(found[-1], 6) if found else None
 
 
 if __name__ == "__main__":

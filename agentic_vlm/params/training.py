@@ -59,6 +59,11 @@ class TrainSftParams(Section):
     """Compute activations of a layer again in the backward pass. Saves memory, costs a third."""
     max_tokens: PositiveInt = 1152
     """Longest trajectory, tokens; longer ones are an error, never cut. Release: 32768."""
+    validation_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Share of the samples whose trajectories are held out, for a loss that training does not see.
+    Off; paper: none."""
+    validate_every: PositiveInt = 50
+    """Steps between two measurements on what is held out."""
     save_every: PositiveInt = 50
     """Steps between resumable checkpoints."""
 
@@ -122,6 +127,10 @@ class TrainRlParams(Section):
     keep_rollouts: bool = False
     """Write the rollouts of a step to scratch before the update, so that a killed update does not
     sample them again. For engines whose sampling is not deterministic; ours repeats it exactly."""
+    validation_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Share of the pool that is held out, to be answered at times during training. Off."""
+    validate_every: PositiveInt = 10
+    """Steps between two measurements on what is held out."""
     alarms: Literal["off", "warn", "stop"] = "warn"
     """What an alarm does: interaction collapse, placeholder hacking, runaway, mismatch. Ours."""
     save_every: PositiveInt = 10

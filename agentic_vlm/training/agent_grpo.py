@@ -72,7 +72,13 @@ class AgentGRPOTrainer(GRPOTrainer):
             if scored is not None:
                 add_policy_head(scored, temperature=self.temperature)
         shares = not takes_flash_attention(unwrap_adapters(self.model))
-        self._packer = Packer(self.model, processor, encoder=None, share_prompts=shares)
+        self._packer = Packer(
+            self.model,
+            processor,
+            encoder=None,
+            share_prompts=shares,
+            needs_picture=self.accelerator.num_processes > 1,
+        )
 
     def _rewards(self, prompts: Any, completions: Any, **columns: Any) -> list[float | None]:
         return leave_out_small_groups(self.rollouts, min_group=self._rl.min_group)

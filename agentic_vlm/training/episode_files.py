@@ -9,13 +9,12 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
-from io import BytesIO
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from agentic_vlm.agent.context import (
     Entry,
@@ -27,6 +26,13 @@ from agentic_vlm.agent.context import (
 from agentic_vlm.agent.state import CallTiming, Episode
 from agentic_vlm.errors import ExactnessError
 from agentic_vlm.schema import Trajectory
+from agentic_vlm.training.stored_images import (
+    DecodedPictures,
+    File,
+    Place,
+    StoredImage,
+    png_file,
+)
 from agentic_vlm.vision import encode_png
 
 _SCHEMA = pa.schema(
@@ -39,6 +45,8 @@ _SCHEMA = pa.schema(
         ("rest", pa.string()),
     ]
 )
+# Few decoded pictures at a time.
+_PICTURES_PER_GROUP = 64
 _PICTURES = pa.schema([("digest", pa.string()), ("png", pa.binary())])
 
 
@@ -54,29 +62,47 @@ def write_episodes(folder: Path, episodes: Sequence[Episode]) -> None:
     draft.mkdir(parents=True)
     rows = [_row(episode) for episode in episodes]
     pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), draft / "episodes.parquet")
-    placed = {one.digest: one.image for episode in episodes for one in _context_of(episode).placed}
-    pictures = [{"digest": digest, "png": encode_png(image)} for digest, image in placed.items()]
-    pq.write_table(pa.Table.from_pylist(pictures, schema=_PICTURES), draft / "pictures.parquet")
+    distinct = {one.digest: one for episode in episodes for one in _context_of(episode).placed}
+    placed = list(distinct.values())
+    with pq.ParquetWriter(draft / "pictures.parquet", _PICTURES) as writer:
+        for at in range(0, len(placed), _PICTURES_PER_GROUP):
+            some = placed[at : at + _PICTURES_PER_GROUP]
+            pictures = [{"digest": one.digest, "png": encode_png(one.image)} for one in some]
+            writer.write_table(pa.Table.from_pylist(pictures, schema=_PICTURES))
     shutil.rmtree(folder, ignore_errors=True)
     draft.rename(folder)
 
 
-def read_episodes(folder: Path, *, placeholders: PlaceholderIds) -> list[Episode]:
+def read_episodes(
+    folder: Path, *, placeholders: PlaceholderIds, decoded: DecodedPictures
+) -> list[Episode]:
     """Read what `write_episodes` wrote.
 
     Args:
         folder: the folder.
         placeholders: of the tokenizer that the episodes were sampled with.
+        decoded: shared by all episodes of the run.
 
     Raises:
         ExactnessError: tokens or pictures are not those that were sealed.
     """
-    images = {
-        row["digest"]: _decode(row["png"])
+    files = {
+        # By the bytes that are there: the digest says which picture should be there.
+        row["digest"]: png_file(sha256(row["png"]).hexdigest(), row["png"])
         for row in pq.read_table(folder / "pictures.parquet").to_pylist()
     }
     rows = pq.read_table(folder / "episodes.parquet").to_pylist()
-    return [_episode(row, images, placeholders, where=str(folder)) for row in rows]
+    shelf = _Shelf(files, decoded, placeholders, str(folder))
+    return [_episode(row, shelf) for row in rows]
+
+
+class _Shelf(NamedTuple):
+    """What the episodes of a folder share."""
+
+    files: dict[str, File]
+    decoded: DecodedPictures
+    placeholders: PlaceholderIds
+    where: str
 
 
 def _context_of(episode: Episode) -> TokenContext:
@@ -113,25 +139,22 @@ def _row(episode: Episode) -> dict[str, Any]:
     }
 
 
-def _episode(
-    row: dict[str, Any], images: dict[str, Image.Image], placeholders: PlaceholderIds, *, where: str
-) -> Episode:
+def _episode(row: dict[str, Any], shelf: _Shelf) -> Episode:
     rest = json.loads(row["rest"])
-    placed = []
+    placed: list[PlacedImage] = []
     for number, one in enumerate(rest["placed"]):
-        if one["digest"] not in images:
+        if one["digest"] not in shelf.files:
             raise ExactnessError(
-                f"{where}, episode {rest['episode_id']}, turn {one['turn']}, image {number + 1}",
+                f"{shelf.where}, episode {rest['episode_id']}, turn {one['turn']}, "
+                f"image {number + 1}",
                 "the picture is not in the file",
                 "delete the folder; its rollouts are sampled again",
             )
-        grid = tuple(one["grid_thw"])
-        placed.append(
-            PlacedImage(images[one["digest"]], one["digest"], grid, one["num_tokens"], one["turn"])
-        )
+        place = Place(**{**one, "grid_thw": tuple(one["grid_thw"])})
+        placed.append(StoredImage(place, shelf.files[one["digest"]], shelf.decoded))
     context = TokenContext(
         rest["episode_id"],
-        placeholders,
+        shelf.placeholders,
         row["prompt_ids"],
         placed,
         row["completion_ids"],
@@ -147,9 +170,3 @@ def _episode(
         {sha: bytes.fromhex(png) for sha, png in rest["pictures"].items()},
         tuple(CallTiming(**timing) for timing in rest["timings"]),
     )
-
-
-def _decode(png: bytes) -> Image.Image:
-    image = Image.open(BytesIO(png))
-    image.load()
-    return image

@@ -80,7 +80,8 @@ class Packer:
         *,
         encoder: PictureEncoder | None,
         share_prompts: bool,
-        max_pictures: int = 2_000,
+        max_pixel_bytes: int = 512 * 2**20,
+        needs_picture: bool = False,
     ) -> None:
         """Keep the parts.
 
@@ -90,13 +91,17 @@ class Packer:
             encoder: encodes each picture once for the whole run; only where the vision tower is
                 frozen, for then its features never change. Absent: pixels go to the model.
             share_prompts: compute equal prompts of a row once.
-            max_pictures: pictures whose pixel rows are kept.
+            max_pixel_bytes: bytes of pixel rows that are kept between rows; a picture of a million
+                pixels has 24 MB.
+            needs_picture: give a row without pictures a blank one that nothing shows, so that the
+                tower of every process takes part in every pass.
         """
         self._merge_size: int = model.config.vision_config.spatial_merge_size
         self._image_token_id: int = processor.image_token_id
         self._encoder = encoder
         self._shares = share_prompts
-        self._pixels = PixelStore(processor.image_processor, max_pictures=max_pictures)
+        self._needs_picture = needs_picture
+        self._pixels = PixelStore(processor.image_processor, max_bytes=max_pixel_bytes)
 
     def pack(self, contexts: Sequence[TokenContext]) -> PackedRow:
         """Return one row with all contexts.
@@ -170,6 +175,9 @@ class Packer:
                 "this is a fault of ours: a picture was lost or doubled while packing",
             )
         if not draft.placed:
+            if self._needs_picture and self._encoder is None:
+                inputs["pixel_values"], inputs["image_grid_thw"] = self._pixels.blank()
+                inputs["picture_index"] = torch.zeros(0, dtype=torch.long)
             return
         if self._encoder is not None:
             with torch.no_grad():

@@ -4,18 +4,23 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from PIL import Image
 
 from agentic_vlm.agent.context import PlacedImage
 from agentic_vlm.errors import ExactnessError
+
+_BLANK_SIZE = (112, 112)
+"""Of the picture that stands where a process has none, in pixels."""
 
 
 class PixelStore:
     """Keeps the pixel rows of the pictures seen, by digest."""
 
-    def __init__(self, image_processor: Any, *, max_pictures: int) -> None:
-        """Wrap an image processor; `max_pictures` bounds the memory."""
+    def __init__(self, image_processor: Any, *, max_bytes: int) -> None:
+        """Wrap an image processor; `max_bytes` bounds what is kept."""
         self._image_processor = image_processor
-        self._max_pictures = max_pictures
+        self._max_bytes = max_bytes
+        self._size = 0
         self._seen: dict[str, torch.Tensor] = {}
 
     def rows(self, placed: Sequence[PlacedImage]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -28,13 +33,22 @@ class PixelStore:
         rows = [self._rows(one) for one in placed]
         return torch.cat(rows), torch.tensor([one.grid_thw for one in placed])
 
+    def blank(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return pixel rows and grid [1, 3] of a small white picture."""
+        white = Image.new("RGB", _BLANK_SIZE, "white")
+        features = self._image_processor(images=[white], return_tensors="pt")
+        return features["pixel_values"], features["image_grid_thw"]
+
     def _rows(self, placed: PlacedImage) -> torch.Tensor:
         if placed.digest not in self._seen:
-            if len(self._seen) >= self._max_pictures:
-                self._seen.clear()
             features = self._image_processor(images=[placed.image], return_tensors="pt")
             check_grid(placed, features["image_grid_thw"][0])
-            self._seen[placed.digest] = features["pixel_values"]
+            rows = features["pixel_values"]
+            if self._size + rows.nbytes > self._max_bytes:
+                self._seen.clear()
+                self._size = 0
+            self._size += rows.nbytes
+            self._seen[placed.digest] = rows
         return self._seen[placed.digest]
 
 

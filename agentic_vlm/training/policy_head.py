@@ -68,9 +68,13 @@ def _score_row(
     **_unused: Any,
 ) -> FusedCausalLMOutput:
     """Return figures of shape [1, N] for the N scored tokens of a packed row."""
+    unseen = None
     if pixel_values is not None:
-        encoded = _encode(model, pixel_values, image_grid_thw, picture_index)
-        mm_encoder_outputs = {"image": encoded}
+        encoded = _encode(model, pixel_values, image_grid_thw)
+        if picture_index is not None and not len(picture_index):
+            unseen = _sum_of(encoded)
+        else:
+            mm_encoder_outputs = {"image": _placed(encoded, picture_index)}
     bounds = [Segment(*row) for row in segments.tolist()]
     attention: dict[str, Any] = {"segments": bounds}
     if takes_flash_attention(model):
@@ -83,6 +87,10 @@ def _score_row(
         **attention,
     )
     hidden = out.last_hidden_state[0, sources[0]]
+    if unseen is not None:
+        # The tower takes part in the backward pass of every process, with gradient zero here:
+        # DDP and FSDP wait for it.
+        hidden = hidden + 0.0 * unseen.to(hidden.dtype)
     figures = _score(model.get_output_embeddings(), hidden, labels[0], temperature)
     logprobs, entropy, is_top1 = (figure[None] for figure in figures)
     return FusedCausalLMOutput(
@@ -94,14 +102,20 @@ def _score_row(
     )
 
 
-def _encode(
-    model: Any,
-    pixel_values: torch.Tensor,
-    grids: torch.Tensor | None,
-    picture_index: torch.Tensor | None,
-) -> Any:
-    """Encode distinct pictures once and hand each placement its features."""
-    out = model.model.get_image_features(pixel_values, grids, return_dict=True)
+def _encode(model: Any, pixel_values: torch.Tensor, grids: torch.Tensor | None) -> Any:
+    """Encode distinct pictures once."""
+    return model.model.get_image_features(pixel_values, grids, return_dict=True)
+
+
+def _sum_of(encoded: Any) -> torch.Tensor:
+    """Return the sum of all features, of every depth."""
+    deep = getattr(encoded, "deepstack_features", None) or []
+    features = [*encoded.pooler_output, *(one for level in deep for one in level)]
+    return torch.stack([one.sum() for one in features]).sum()
+
+
+def _placed(out: Any, picture_index: torch.Tensor | None) -> Any:
+    """Hand each placement the features of its picture."""
     if picture_index is None:
         return out
     order = picture_index.tolist()

@@ -1,21 +1,23 @@
 """Reinforcement learning with tools in the loop: one call from cold start to trained policy."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from datasets import Dataset
 from transformers import set_seed
 from trl import GRPOConfig
 
+from agentic_vlm.backends.local import InProcessPolicy
 from agentic_vlm.params import TrainRlParams
 from agentic_vlm.training.agent_grpo import AgentGRPOTrainer, OnRollouts
 from agentic_vlm.training.lora import lora_layers
+from agentic_vlm.training.ranks import count_ranks, is_sharded
 from agentic_vlm.training.resume import claim_scratch, last_checkpoint, model_digest
-from agentic_vlm.training.rollouts import Roller
+from agentic_vlm.training.rollouts import RewardedEpisode, Roller, is_correct
 from agentic_vlm.training.sft import OnStep, StepReporter
+from agentic_vlm.training.validation import HeldOutFigures
 
 _ROLLOUTS_PER_PASS = 32
 """Rollouts per forward and backward pass; bounds memory, changes sums by rounding only."""
@@ -34,12 +36,23 @@ def train_rl(
     on_rollouts: OnRollouts,
     on_step: OnStep,
     on_mismatch: Callable[[int, float | None], None] = lambda step, mismatch: None,
+    held_out: Sequence[str] = (),
 ) -> list[dict[str, float]]:
     """Train the model in place and return TRL's log; goes on from the last checkpoint.
 
+    Samples of the roller that are `held_out` are answered every `validate_every` steps; the figures
+    stand in the log.
+
     Raises:
         RecordError: the scratch folder holds a training on other data, params or weights.
+        ValueError: the weights are sharded, and a policy of this process would sample from them.
     """
+    if is_sharded() and isinstance(roller.policy, InProcessPolicy):
+        raise ValueError(
+            "sharded weights cannot be sampled from in process: ranks with different numbers of "
+            "turns would wait for each other. Launch with flows/launch/ddp.yaml, or sample with "
+            "an engine of its own"
+        )
     claim_scratch(
         scratch,
         {
@@ -70,8 +83,27 @@ def train_rl(
             on_mismatch(sampled_at, trainer.mismatch)
 
         trainer.add_callback(StepReporter(report))
+        if held_out:
+
+            def answer(step: int) -> Mapping[str, float]:
+                on_weights()
+                return held_out_figures(roller.roll_held_out(held_out, step=step))
+
+            unit = params.num_minibatches
+            trainer.add_callback(HeldOutFigures(answer, every=params.validate_every, unit=unit))
         trainer.train(resume_from_checkpoint=last_checkpoint(scratch))
     return list(trainer.state.log_history)
+
+
+def held_out_figures(rollouts: Sequence[RewardedEpisode]) -> dict[str, float]:
+    """Return accuracy and calls of rollouts that nobody trains on; outages do not count."""
+    graded = [rollout for rollout in rollouts if rollout.reward is not None]
+    number = max(len(graded), 1)
+    return {
+        "held_out_accuracy": sum(is_correct(rollout) for rollout in graded) / number,
+        "held_out_calls": sum(one.episode.trajectory.num_calls for one in graded) / number,
+        "held_out_graded": float(len(graded)),
+    }
 
 
 def _rollouts_per_pass(per_update: int, group_size: int) -> int:
@@ -86,7 +118,7 @@ def _rollouts_per_pass(per_update: int, group_size: int) -> int:
 
 
 def _config(params: TrainRlParams, *, seed: int, scratch: Path) -> GRPOConfig:
-    num_ranks = PartialState().num_processes
+    num_ranks = count_ranks()
     if params.prompts_per_step % (num_ranks * params.num_minibatches):
         raise ValueError(
             f"prompts_per_step {params.prompts_per_step} is no multiple of {num_ranks} processes "

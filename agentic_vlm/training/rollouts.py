@@ -7,6 +7,7 @@ import shutil
 import threading
 from collections.abc import Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -33,12 +34,15 @@ from agentic_vlm.schema import (
 from agentic_vlm.tools.toolbox import Toolkit
 from agentic_vlm.training.episode_files import read_episodes, write_episodes
 from agentic_vlm.training.resume import text_digest
+from agentic_vlm.training.stored_images import DecodedPictures, File, store_images
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 _SEARCHES = ("search", "image_search")
+_MAX_DECODED_BYTES = 256 * 2**20
+"""Decoded pictures of finished episodes that are held at a time."""
 
 
 class Pictures(Protocol):
@@ -111,7 +115,7 @@ class Roller:
         self.renderer = renderer
         self._samples, self._pictures = samples, pictures
         self._params, self._grading, self._seed = params, grading, seed
-        self._decoded: dict[str, Image.Image] = {}
+        self._decoded = DecodedPictures(max_bytes=_MAX_DECODED_BYTES)
         self.kept: Path | None = None
         """Where finished rollouts wait for their update; absent where they are not kept."""
 
@@ -129,6 +133,11 @@ class Roller:
             tasks.append(self._task(sample_id, attempt=step * self._params.group_size + number))
         episodes = self._episodes(tasks, step)
         return self.loop.run(self._reward_all(tasks, episodes, step))
+
+    def roll_held_out(self, sample_ids: Sequence[str], *, step: int) -> list[RewardedEpisode]:
+        """Run one episode per sample as in training; nothing of them is kept for an update."""
+        tasks = [self._task(sample_id, attempt=step) for sample_id in sample_ids]
+        return self.loop.run(self._reward_all(tasks, self._run(tasks), step))
 
     async def _reward_all(
         self, tasks: Sequence[EpisodeTask], episodes: Sequence[Episode], step: int
@@ -151,22 +160,28 @@ class Roller:
         names = text_digest(f"{task.sample_id} {task.attempt}" for task in tasks)
         folder = None if self.kept is None else self.kept / f"{step}-{names}"
         if folder is not None and folder.exists():
-            return read_episodes(folder, placeholders=self.renderer.placeholders)
-        episodes = self.loop.run(
-            run_batch(
-                tasks,
-                policy=self.policy,
-                kit=self.kit,
-                renderer=self.renderer,
-                temperature=self._params.temperature,
+            return read_episodes(
+                folder, placeholders=self.renderer.placeholders, decoded=self._decoded
             )
-        )
+        episodes = self._run(tasks)
         if folder is not None and all(episode.context is not None for episode in episodes):
             for old in folder.parent.glob("*-*"):
                 if old.name.split("-")[0] != str(step):
                     shutil.rmtree(old)
             write_episodes(folder, episodes)
         return episodes
+
+    def _run(self, tasks: Sequence[EpisodeTask]) -> list[Episode]:
+        return self.loop.run(
+            run_batch(
+                tasks,
+                policy=self.policy,
+                kit=self.kit,
+                renderer=self.renderer,
+                temperature=self._params.temperature,
+                on_episode=self._store,
+            )
+        )
 
     def _task(self, sample_id: str, *, attempt: int) -> EpisodeTask:
         sample = self._samples[sample_id]
@@ -183,9 +198,13 @@ class Roller:
         )
 
     def _decode(self, ref: ImageRef) -> Image.Image:
-        if ref.sha256 not in self._decoded:
-            self._decoded[ref.sha256] = self._pictures.get(ref)
-        return self._decoded[ref.sha256]
+        return self._decoded.get(ref.sha256, partial(self._pictures.get, ref))
+
+    def _store(self, task: EpisodeTask, episode: Episode) -> None:
+        """Let a finished episode give up its decoded pictures."""
+        refs = task.image_refs
+        prompt = [File(ref.sha256, partial(self._pictures.get, ref)) for ref in refs]
+        store_images(episode, prompt, self._decoded)
 
     async def _reward(self, episode: Episode, sample: CuratedSample, step: int) -> RewardedEpisode:
         trajectory = episode.trajectory

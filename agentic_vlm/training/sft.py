@@ -1,12 +1,11 @@
 """Cold start: supervised training on trajectories, on the tokens of the policy only."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from datasets import Dataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
 from trl import SFTConfig, SFTTrainer
@@ -18,8 +17,10 @@ from agentic_vlm.training.collate import PackedCollator
 from agentic_vlm.training.lora import lora_layers
 from agentic_vlm.training.packing import Packer
 from agentic_vlm.training.policy_head import add_policy_head
+from agentic_vlm.training.ranks import count_ranks, is_sharded
 from agentic_vlm.training.resume import claim_scratch, last_checkpoint, model_digest, text_digest
 from agentic_vlm.training.schedule import Schedule, plan_schedule
+from agentic_vlm.training.validation import HeldOutFigures, HeldOutLoss
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ def train_sft(
     seed: int,
     scratch: Path,
     on_step: OnStep,
+    held_out: Sequence[TokenContext] = (),
 ) -> list[dict[str, float]]:
     """Train the model in place and return its loss curve; goes on from the last checkpoint.
 
@@ -69,6 +71,7 @@ def train_sft(
         seed: order of the rows.
         scratch: folder of resumable checkpoints.
         on_step: called after every step.
+        held_out: trajectories on which the loss is measured at times; none: it is not.
 
     Raises:
         RecordError: the scratch folder holds a training on other data, params or weights.
@@ -86,6 +89,8 @@ def train_sft(
     encoder = None
     if params.freeze_vision:
         freeze_vision(model)
+    if params.freeze_vision and not is_sharded():
+        # Features are made outside the trainer's forward pass, where shards are not gathered.
         encoder = PictureEncoder(model, processor.image_processor, max_pictures=20_000)
     schedule = plan_schedule(
         [context.num_tokens for context in contexts],
@@ -94,9 +99,15 @@ def train_sft(
         batch_tokens=params.batch_tokens,
         row_tokens=params.row_tokens,
         seed=seed,
-        num_ranks=PartialState().num_processes,
+        num_ranks=count_ranks(),
     )
-    packer = Packer(model, processor, encoder=encoder, share_prompts=False)
+    packer = Packer(
+        model,
+        processor,
+        encoder=encoder,
+        share_prompts=False,
+        needs_picture=count_ranks() > 1,
+    )
     with lora_layers(model, rank=params.lora_rank) as trained:
         trainer = SFTTrainer(
             model=trained,
@@ -107,19 +118,32 @@ def train_sft(
             callbacks=[StepReporter(on_step)],
         )
         add_policy_head(trainer.model)
+        if held_out:
+            loss = HeldOutLoss(trainer.model, held_out, packer, row_tokens=params.row_tokens)
+            trainer.add_callback(HeldOutFigures(loss, every=params.validate_every))
         # The loss is the mean over the trained tokens of a step, in whatever rows they lie.
         trainer.model_accepts_loss_kwargs = True
         trainer.train(resume_from_checkpoint=last_checkpoint(scratch))
     model.requires_grad_(requires_grad=True)
-    rows = [row for row in trainer.state.log_history if "loss" in row]
-    return [{"step": float(row["step"]), "loss": float(row["loss"])} for row in rows]
+    return _curve(trainer.state.log_history)
+
+
+def _curve(log: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
+    """Return one row per step that has a figure."""
+    rows: dict[float, dict[str, float]] = {}
+    for entry in log:
+        found = {name: float(entry[name]) for name in ("loss", "held_out_loss") if name in entry}
+        if found:
+            step = float(entry["step"])
+            rows.setdefault(step, {"step": step}).update(found)
+    return [rows[step] for step in sorted(rows)]
 
 
 def _config(params: TrainSftParams, schedule: Schedule, *, seed: int, scratch: Path) -> SFTConfig:
     return SFTConfig(
         output_dir=str(scratch),
         per_device_train_batch_size=1,
-        gradient_accumulation_steps=schedule.rows_per_step // PartialState().num_processes,
+        gradient_accumulation_steps=schedule.rows_per_step // count_ranks(),
         train_sampling_strategy="sequential",
         max_steps=params.num_steps,
         learning_rate=params.learning_rate,

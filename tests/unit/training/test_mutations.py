@@ -30,8 +30,10 @@ from agentic_vlm.training.collate import PackedCollator
 from agentic_vlm.training.episode_files import read_episodes, write_episodes
 from agentic_vlm.training.packing import Packer
 from agentic_vlm.training.policy_head import add_policy_head
+from agentic_vlm.training.stored_images import DecodedPictures
 from tests.unit.training.conftest import make_context
 
+DECODED = DecodedPictures(max_bytes=2**20)
 _CASES = 24
 """Injections of each kind at each hop: 2 kinds x 6 hops x 24 = 288."""
 _PICTURE_FAULTS = ("drop", "double", "swap", "resize", "reorder")
@@ -182,7 +184,7 @@ class TestEveryFaultIsNoticed:
             context = copy.deepcopy(rng.choice(contexts))
             done = spoil_context(rng, context, kind)
             write_episodes(tmp_path / "kept", [_episode(context)])
-            read_episodes(tmp_path / "kept", placeholders=renderer.placeholders)
+            read_episodes(tmp_path / "kept", placeholders=renderer.placeholders, decoded=DECODED)
             return done
 
         inject(carry, kind)
@@ -261,7 +263,7 @@ def test_episodes_come_back_from_a_file_as_they_were(
 ) -> None:
     episodes = [_episode(context) for context in contexts]
     write_episodes(tmp_path / "kept", episodes)
-    again = read_episodes(tmp_path / "kept", placeholders=renderer.placeholders)
+    again = read_episodes(tmp_path / "kept", placeholders=renderer.placeholders, decoded=DECODED)
     for one, two in zip(episodes, again, strict=True):
         assert one.trajectory == two.trajectory
         assert one.context is not None

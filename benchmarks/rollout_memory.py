@@ -1,0 +1,207 @@
+"""Host memory of a training step by the encoded bytes of its pictures.
+
+    python benchmarks/rollout_memory.py                   # 4,096 rollouts of 4 pictures, bar 1.5
+    python benchmarks/rollout_memory.py --rollouts 512
+
+Two processes run the same step of reinforcement learning, sampling and update included: one on
+pictures of at least 200 kB each, one on pictures of one pixel. The figure is the difference of
+their peaks over the encoded bytes of the distinct pictures. A rollout shows one picture of its
+prompt, which its group shares, and three that tools made, which nobody shares. The policy is
+scripted and the model is tiny: neither grows with the pictures.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from agentic_vlm.agent.render import Renderer
+from agentic_vlm.backends.base import Request
+from agentic_vlm.backends.scripted import ScriptedPolicy
+from agentic_vlm.params import AgentParams, GradingParams, SearchParams, TrainRlParams, VisionParams
+from agentic_vlm.sandbox.base import CellResult, CellStatus
+from agentic_vlm.sandbox.fake import FakeSandbox, FakeSession
+from agentic_vlm.schema import AnswerType, CuratedSample, ImageRef
+from agentic_vlm.search.fake import FakeSearch
+from agentic_vlm.store import ImageStore, ImageWriter
+from agentic_vlm.tools.toolbox import Toolkit
+from agentic_vlm.training.rl import train_rl
+from agentic_vlm.training.rollouts import LoopThread, RewardedEpisode, Roller
+from agentic_vlm.vision import encode_png
+from agentic_vlm.world.base_model import build_model, build_processor
+
+_NUM_CALLS = 3
+_GROUP = 16
+_CALL = "Look.</think><code>\n```python\nimage_1\n```\n</code>"
+# Few vision tokens per picture: the figure is about pixels in host memory.
+_VISION = VisionParams(min_pixels=3136, max_pixels=3136)
+
+
+def draw(seed: int, side: int) -> Image.Image:
+    """Return noise of three bits per channel: its file is about as large as that of a photo."""
+    noise = np.random.default_rng(seed).integers(0, 8, (side, side, 3), dtype=np.uint8) * 32
+    return Image.fromarray(noise)
+
+
+class _Session(FakeSession):
+    """Each cell shows a picture that was never seen before."""
+
+    def __init__(self, side: int, *, seed: int) -> None:
+        super().__init__({}, (), seed=seed)
+        self._side = side
+
+    async def run_cell(self, code: str) -> CellResult:
+        self.codes.append(code)
+        shown = draw(self.seed * 8 + len(self.codes), self._side)
+        return CellResult(CellStatus.OK, images=(shown,))
+
+
+class _Sandbox(FakeSandbox):
+    """Remembers no session, as a real one remembers none that was closed."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self._side = side
+
+    async def open(self, images: Sequence[Image.Image], *, seed: int) -> FakeSession:
+        return _Session(self._side, seed=seed)
+
+
+def _write(request: Request) -> str:
+    lead = "<think>" if request.turn == 0 else ""
+    if request.turn < _NUM_CALLS:
+        return lead + _CALL
+    # Every other rollout is right, so that every group teaches something.
+    return f"So.</think><answer>{int(request.episode_id, 16) % 2}</answer>"
+
+
+def make_samples(folder: Path, number: int, side: int) -> tuple[list[CuratedSample], int]:
+    """Write the pictures of the prompts; return samples and the bytes of the pictures."""
+    samples, size = [], 0
+    with ImageWriter(folder) as writer:
+        for at in range(number):
+            picture = draw(10**12 + at, side)
+            size += len(encode_png(picture))
+            samples.append(_sample(at, writer.add(picture)))
+    return samples, size
+
+
+def _sample(number: int, ref: ImageRef) -> CuratedSample:
+    return CuratedSample(
+        sample_id=f"s{number:06d}",
+        source="benchmark",
+        source_row_id=str(number),
+        split="train",
+        family="reasoning",
+        question=f"Question {number}: what is one?",
+        answer="1",
+        answer_type=AnswerType.INTEGER,
+        images=(ref,),
+    )
+
+
+def run_step(num_rollouts: int, side: int, folder: Path) -> dict[str, float]:
+    """Run a step in this process; return its peak and the encoded bytes of its pictures."""
+    samples, encoded = make_samples(folder / "images", num_rollouts // _GROUP, side)
+    processor = build_processor(min_pixels=_VISION.min_pixels, max_pixels=_VISION.max_pixels)
+    model = build_model(processor.tokenizer, seed=0, hidden=32, layers=2)
+    renderer = Renderer(processor.tokenizer, vision=_VISION)
+    params = TrainRlParams(
+        num_steps=1, prompts_per_step=len(samples), group_size=_GROUP, save_every=10
+    )
+    loop = LoopThread()
+    roller = Roller(
+        ScriptedPolicy(_write, encoder=renderer),
+        renderer=renderer,
+        kit=Toolkit(
+            agent=AgentParams(max_concurrent=128),
+            vision=_VISION,
+            search=SearchParams(),
+            sandbox=_Sandbox(side),
+            provider=FakeSearch(),
+        ),
+        loop=loop,
+        samples={sample.sample_id: sample for sample in samples},
+        pictures=ImageStore.open(folder / "images"),
+        params=params,
+        grading=GradingParams(),
+        seed=0,
+    )
+    made: dict[str, int] = {}
+
+    def count(step: int, rollouts: Sequence[RewardedEpisode], advantages: Any) -> None:
+        for rollout in rollouts:
+            if len(rollout.episode.trajectory.turns) != _NUM_CALLS + 1:
+                raise RuntimeError("a rollout ended early: the figures mean nothing")
+            made.update({sha: len(png) for sha, png in rollout.episode.pictures.items()})
+
+    train_rl(
+        model,
+        processor,
+        roller,
+        sorted(sample.sample_id for sample in samples),
+        params,
+        seed=0,
+        scratch=folder / "trainer",
+        on_weights=lambda: None,
+        on_rollouts=count,
+        on_step=lambda step: None,
+    )
+    loop.close()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {
+        "peak_bytes": float(peak),
+        "encoded_bytes": float(encoded + sum(made.values())),
+        "distinct_pictures": float(len(samples) + len(made)),
+    }
+
+
+def _in_a_process_of_its_own(num_rollouts: int, side: int) -> dict[str, float]:
+    command = [sys.executable, __file__, "--rollouts", str(num_rollouts), "--child", str(side)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+def main() -> int:
+    """Measure and print JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rollouts", type=int, default=4096)
+    parser.add_argument("--side", type=int, default=464, help="pixels per side of a picture")
+    parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.child is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            figures = run_step(options.rollouts, options.child, Path(folder))
+        print(json.dumps(figures))
+        return 0
+    size = len(encode_png(draw(0, options.side)))
+    if size < 200_000:
+        sys.exit("pictures of this size have files below 200 kB: give a larger --side")
+    large = _in_a_process_of_its_own(options.rollouts, options.side)
+    small = _in_a_process_of_its_own(options.rollouts, 1)
+    report = {
+        "rollouts": options.rollouts,
+        "large": large,
+        "small": small,
+        "ratio": (large["peak_bytes"] - small["peak_bytes"]) / large["encoded_bytes"],
+    }
+    text = json.dumps(report, indent=2)
+    print(text)
+    if options.out:
+        options.out.write_text(text + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
