@@ -170,10 +170,17 @@ def pretrain(
     *,
     scratch: Path,
 ) -> list[dict[str, float]]:
-    """Train the model in place and return the loss curve; resumes from `scratch`."""
+    """Train the language model in place and return the loss curve; resumes from `scratch`.
+
+    The vision tower stays as its dense lessons left it. Trained on here, at this learning rate, it
+    forgot where things are within a few hundred steps, and the language model named one place for
+    all of them (docs/decisions/0002-pocket-base.md).
+    """
     scratch.mkdir(parents=True, exist_ok=True)
     saved = scratch / f"{plan.name}.pt"
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1.0, betas=(0.9, 0.98), weight_decay=0.01)
+    model.model.visual.requires_grad_(requires_grad=False)
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=1.0, betas=(0.9, 0.98), weight_decay=0.01)
     step, curve = 0, []
     if saved.exists():
         state = torch.load(saved, weights_only=True)
