@@ -106,16 +106,22 @@ def _dense_courses(params: BuildBaseParams, *, seed: int) -> tuple[VisionPlan, V
 
 
 def _lesson_courses(params: BuildBaseParams, *, seed: int) -> tuple[PretrainPlan, ...]:
-    """Return the courses of lessons: looking things up, then everything, the forms last."""
+    """Return the courses of lessons: pointing first, then everything, the forms last.
+
+    Pointing is learned late and at once, from many lessons about plates; where other lessons were
+    as frequent from the start, it was not learned at all (docs/decisions/0002-pocket-base.md).
+    """
     return (
         PretrainPlan(
-            name="lookups",
-            num_steps=params.num_lookup_steps,
-            batch_size=64,
+            name="places",
+            num_steps=params.num_place_steps,
+            batch_size=32,
             learning_rate=params.learning_rate,
             decay_share=0.0,
             seed=seed,
             save_every=params.save_every,
+            plates_share=0.7,
+            num_few_steps=params.num_place_steps // 3,
         ),
         PretrainPlan(
             name="forms",

@@ -16,8 +16,8 @@ class BuildBaseParams(Section):
     """Steps of the first course: 32 overviews and 48 crops with a label per vision token."""
     num_crop_steps: PositiveInt = 600
     """Steps of the second course: 8 overviews and 112 crops, until letters are read."""
-    num_lookup_steps: PositiveInt = 550
-    """Steps of 64 lessons that teach the language model to look things up in a picture."""
+    num_place_steps: PositiveInt = 700
+    """Steps of 32 lessons, most about the places of plates: pointing comes late and at once."""
     num_steps: PositiveInt = 1300
     """Steps of 32 lessons, the last ones in the forms of the loop. Smaller batches: more updates
     for the same time, and finding what a question names takes updates, not samples."""

@@ -19,7 +19,7 @@ from agentic_vlm.training.pretrain_agent import make_form_lesson
 from agentic_vlm.training.resume import save_state
 from agentic_vlm.world.drawing import derive_rng
 from agentic_vlm.world.entities import Entity
-from agentic_vlm.world.lessons import Lesson, make_lesson
+from agentic_vlm.world.lessons import Lesson, few_plates_lesson, make_lesson, plates_lesson
 from agentic_vlm.world.processor import ImageOnlyQwen3VLProcessor
 
 logger = logging.getLogger(__name__)
@@ -43,6 +43,10 @@ class PretrainPlan:
     decay_share: float
     seed: int
     save_every: int
+    plates_share: float = 0.0
+    """Share of lessons that are about the places of plates, whatever the step."""
+    num_few_steps: int = 0
+    """First steps, in which half of the lessons about places show one plate or two."""
 
     @property
     def first_decay_step(self) -> int:
@@ -132,6 +136,9 @@ class LessonBatches(IterableDataset[list[dict[str, torch.Tensor]]]):
             yield [collate(part, self.processor) for part in parts]
 
     def _lesson(self, step: int, rng: random.Random) -> Lesson:
+        if self.plan.plates_share and rng.random() < self.plan.plates_share:
+            is_few = step < self.plan.num_few_steps and rng.random() < 0.5
+            return few_plates_lesson(rng) if is_few else plates_lesson(rng)
         # The forms of the loop come last, while the learning rate falls: skills, then manners.
         if step >= self.plan.first_decay_step and rng.random() < _FORM_SHARE:
             return make_form_lesson(rng, self.entities, self.prompts)
@@ -163,10 +170,17 @@ def pretrain(
     *,
     scratch: Path,
 ) -> list[dict[str, float]]:
-    """Train the model in place and return the loss curve; resumes from `scratch`."""
+    """Train the language model in place and return the loss curve; resumes from `scratch`.
+
+    The vision tower stays as its dense lessons left it. Trained on here, at this learning rate, it
+    forgot where things are within a few hundred steps, and the language model named one place for
+    all of them (docs/decisions/0002-pocket-base.md).
+    """
     scratch.mkdir(parents=True, exist_ok=True)
     saved = scratch / f"{plan.name}.pt"
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1.0, betas=(0.9, 0.98), weight_decay=0.01)
+    model.model.visual.requires_grad_(requires_grad=False)
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=1.0, betas=(0.9, 0.98), weight_decay=0.01)
     step, curve = 0, []
     if saved.exists():
         state = torch.load(saved, weights_only=True)

@@ -17,15 +17,20 @@ from agentic_vlm.search.base import ImageHit, TextHit
 from agentic_vlm.tools.neutralise import IMAGE_MARK
 from agentic_vlm.tools.observe import code_text, image_search_text, text_search_text
 from agentic_vlm.world.drawing import NUM_CELLS, cell_box
-from agentic_vlm.world.entities import Entity, article_text, make_code
+from agentic_vlm.world.entities import Entity, article_text, make_code, make_entity
 from agentic_vlm.world.lessons import Exchange, Lesson
-from agentic_vlm.world.samples import FAMILIES, WorldSample, make_sample
+from agentic_vlm.world.samples import FAMILIES, WorldSample, make_looks, make_sample
 from agentic_vlm.world.script import think_after, think_before, write_answer, write_step, write_turn
 
 _TOOL_SHARE = 0.5
 """Share of tool questions that a transcript tries with tools; the others are guessed at once."""
 _SLIP_RATE = 0.4
 """Chance of a slip at each step."""
+_LOOK_SHARE = 0.4
+"""Share of lessons with several direct questions about one picture."""
+_STRANGER_SHARE = 0.7
+"""Share of samples about entities of which the base has never read."""
+_NUM_STRANGERS = 8
 _PREFILL = "<think>"
 
 
@@ -40,8 +45,12 @@ def make_form_lesson(
         params: prompt and tools, as the loop will use them.
     """
     family = rng.choice(FAMILIES)
-    is_direct_mode = rng.random() < 0.4
-    need = Need.DIRECT if rng.random() < (0.8 if is_direct_mode else 0.4) else Need.TOOL
+    is_direct_mode = rng.random() < 0.35
+    if rng.random() < _LOOK_SHARE and family != "text":
+        return _looks(rng, params, family=family, is_direct_mode=is_direct_mode)
+    need = Need.DIRECT if rng.random() < (0.6 if is_direct_mode else 0.3) else Need.TOOL
+    if rng.random() < _STRANGER_SHARE:
+        entities = [make_entity(rng) for _ in range(_NUM_STRANGERS)]
     sample = make_sample(
         rng.getrandbits(32),
         split="forms",
@@ -54,7 +63,7 @@ def make_form_lesson(
     pictures = () if sample.picture is None else (sample.picture,)
     prompt = build_prompt(sample.question.text, num_images=len(pictures), mode=mode, params=params)
     user = prompt.user.replace(IMAGE_MARK, "")
-    can_tell = need is Need.DIRECT or _is_easy(sample)
+    can_tell = need is Need.DIRECT or _is_easy(sample, entities)
     reply = sample.question.answer if can_tell else guess(rng, sample)
     if is_direct_mode:
         return (Exchange(user, reply, pictures),)
@@ -64,10 +73,40 @@ def make_form_lesson(
     return _transcript(rng, sample, entities, user, prompt.system)
 
 
-def _is_easy(sample: WorldSample) -> bool:
+def _is_easy(sample: WorldSample, entities: Sequence[Entity]) -> bool:
     template = sample.question.template
     is_small = len(sample.question.answer) <= 2 and template in ("product", "boxes")
-    return sample.difficulty == 0 and (template in ("label", "named_founded") or is_small)
+    # Questions of difficulty 0 are about famous entities where there are any.
+    is_known = template.startswith("named_") and any(entity.is_famous for entity in entities)
+    return sample.difficulty == 0 and (template == "label" or is_known or is_small)
+
+
+def _looks(
+    rng: random.Random, params: PromptChoice, *, family: str, is_direct_mode: bool
+) -> Lesson:
+    """Return several direct questions about one picture, each in the form of the loop.
+
+    One picture then pays for several answers under the long prompt, where the base was worse at
+    direct questions than under the short one.
+    """
+    picture, questions = make_looks(rng, family=family, num_questions=rng.randrange(1, 5))
+    mode = ProbeMode.DIRECT if is_direct_mode else ProbeMode.AGENT
+    exchanges = []
+    # Each question once: the second answer would only be copied from the first.
+    for number, question in enumerate({q.text: q for q in questions}.values()):
+        prompt = build_prompt(question.text, num_images=1, mode=mode, params=params)
+        reply = question.answer
+        if not is_direct_mode:
+            reply = write_turn("Easy.", write_answer(reply), is_first=True)
+        exchanges.append(
+            Exchange(
+                prompt.user.replace(IMAGE_MARK, ""),
+                reply,
+                (picture,) if number == 0 else (),
+                system="" if number or is_direct_mode else prompt.system,
+            )
+        )
+    return tuple(exchanges)
 
 
 def guess(rng: random.Random, sample: WorldSample) -> str:

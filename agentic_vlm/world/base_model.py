@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
@@ -85,6 +85,7 @@ def _corpus() -> Iterator[str]:
         yield (
             "Answer with a single word or number. The label is not there. Try again. Error: Images:"
         )
+        yield "Write the query for: Write it as code. Write the sum of all bars. Whose emblem?"
         yield "Traceback (most recent call last): NameError SyntaxError Code execution result:"
 
 
@@ -93,6 +94,9 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
+            # A name has the same tokens behind a space and behind a quotation mark: what a small
+            # model is to copy from a page into a query must not be spelled in two ways.
+            pre_tokenizers.Split(Regex(" (?=[A-Z])"), behavior="isolated"),
             pre_tokenizers.Digits(individual_digits=True),
             pre_tokenizers.ByteLevel(add_prefix_space=False),
         ]

@@ -36,7 +36,7 @@ _LETTERS = "ACDEFHKLMNPRTUVXYZ"
 EMBLEM_CELLS = 7
 _MIN_EMBLEM_DISTANCE = 6
 NUM_FAMOUS = 24
-"""Entities whose founding year the base model has read in its pretraining text."""
+"""Entities whose facts the base model has read in its pretraining text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +135,23 @@ def build_entities(seed: int, *, num_entities: int, held_out_share: float) -> li
             )
         )
     return entities
+
+
+def make_entity(rng: random.Random) -> Entity:
+    """Return an entity that is in no encyclopedia, to practise reading with.
+
+    What is read about entities that come up again and again would be learned by heart instead.
+    """
+    return Entity(
+        name=make_name(rng),
+        kind=rng.choice(_KINDS),
+        founded=rng.randrange(1600, 2000),
+        members=rng.randrange(100, 1000),
+        code=make_code(rng),
+        emblem=make_emblem(rng),
+        is_held_out=False,
+        is_famous=False,
+    )
 
 
 def _shuffled_codes(rng: random.Random) -> list[str]:

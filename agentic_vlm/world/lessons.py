@@ -13,7 +13,7 @@ from PIL import Image
 
 from agentic_vlm.schema import Need
 from agentic_vlm.world.drawing import NUM_CELLS, Box, cell_box
-from agentic_vlm.world.entities import Entity, article_text, make_emblem
+from agentic_vlm.world.entities import Entity, article_text, make_emblem, make_entity
 from agentic_vlm.world.questions import Question, ask_arithmetic, ask_chart, ask_plates, ask_receipt
 from agentic_vlm.world.scenes import (
     BarChart,
@@ -79,12 +79,20 @@ def plates_lesson(rng: random.Random) -> Lesson:
     difficulty = rng.randrange(4)
     scene = make_plates(rng, difficulty=difficulty)
     exchanges = [_place(rng, plate) for plate in scene.plates]
-    exchanges += [_plain(ask_plates(rng, scene)) for _ in range(3)]
+    exchanges += [_plain(ask_plates(rng, scene)) for _ in range(5)]
     if difficulty == 0:
         exchanges += [
             Exchange(f"What is the label on the {plate.colour} plate?", plate.label)
             for plate in rng.sample(scene.plates, 2)
         ]
+    rng.shuffle(exchanges)
+    return _with_picture(scene.render(rng), exchanges)
+
+
+def few_plates_lesson(rng: random.Random) -> Lesson:
+    """Places of one or two plates: where a plate is, before which of them is meant."""
+    scene = make_plates(rng, difficulty=rng.randrange(4), num_plates=rng.randrange(1, 3))
+    exchanges = [_place(rng, plate) for plate in scene.plates for _ in range(3)]
     rng.shuffle(exchanges)
     return _with_picture(scene.render(rng), exchanges)
 
@@ -127,6 +135,10 @@ def chart_lesson(rng: random.Random) -> Lesson:
     """All values, comparisons, and what one would compute."""
     chart = make_chart(rng, difficulty=rng.randrange(4))
     exchanges = [_plain(ask_chart(rng, chart, need=Need.DIRECT)) for _ in range(4)]
+    exchanges += [
+        Exchange(f"What is the value of the {bar.colour} bar?", str(bar.value))
+        for bar in chart.bars
+    ]
     exchanges.append(Exchange("Write the sum of all bars.", _sum_expression(chart)))
     for _ in range(2):
         a, b = rng.sample(chart.bars, 2)
@@ -146,7 +158,12 @@ def chart_lesson(rng: random.Random) -> Lesson:
 def receipt_lesson(rng: random.Random) -> Lesson:
     """All lines of a receipt, and what one would compute."""
     receipt = make_receipt(rng, difficulty=rng.randrange(4))
-    exchanges = [_plain(ask_receipt(rng, receipt, need=Need.DIRECT)) for _ in range(5)]
+    exchanges = [_plain(ask_receipt(rng, receipt, need=Need.DIRECT)) for _ in range(2)]
+    for item in receipt.items:
+        exchanges += [
+            Exchange(f"What is the price of the {item.colour} item?", str(item.price)),
+            Exchange(f"What is the quantity of the {item.colour} item?", str(item.quantity)),
+        ]
     exchanges.append(Exchange("Write the total of the receipt.", _total_expression(receipt)))
     rng.shuffle(exchanges)
     return _with_picture(receipt.render(rng), exchanges)
@@ -168,7 +185,7 @@ def emblem_lesson(rng: random.Random) -> Lesson:
 
 
 def text_lesson(rng: random.Random, entities: Sequence[Entity]) -> Lesson:
-    """Small sums, reading, expressions for word problems, and what the base knows by heart."""
+    """Small sums, expressions for word problems, and what the base knows by heart."""
     exchanges = []
     for _ in range(3):
         exchanges.append(_plain(ask_arithmetic(rng, need=Need.DIRECT, difficulty=0)))
@@ -176,31 +193,67 @@ def text_lesson(rng: random.Random, entities: Sequence[Entity]) -> Lesson:
         exchanges.append(
             Exchange(f"Write it as code. {problem.text}", f"print({problem.solution[0].text})")
         )
-    shown = rng.sample(list(entities), 3)
-    page = " ".join(
-        f"{number}. {e.name}: {article_text(e)}" for number, e in enumerate(shown, start=1)
-    )
-    for number, entity in enumerate(rng.sample(shown, 2)):
-        ask, answer = rng.choice(
-            [
-                (f"In which year was {entity.name} founded?", entity.founded),
-                (f"How many members has {entity.name}?", entity.members),
-                (f"In which year was the owner of code {entity.code} founded?", entity.founded),
-                (f"Who has the code {entity.code}?", entity.name),
-            ]
-        )
-        exchanges.append(Exchange(f"{page} {ask}" if number == 0 else ask, str(answer)))
-    famous = rng.choice([entity for entity in entities if entity.is_famous])
-    exchanges.insert(0, Exchange(f"In which year was {famous.name} founded?", str(famous.founded)))
+    for famous in rng.sample([entity for entity in entities if entity.is_famous], 2):
+        exchanges.append(rng.choice(_facts(famous)))
+    rng.shuffle(exchanges)
     return tuple(exchanges)
 
 
+def _facts(entity: Entity) -> list[Exchange]:
+    return [
+        Exchange(f"In which year was {entity.name} founded?", str(entity.founded)),
+        Exchange(f"How many members has {entity.name}?", str(entity.members)),
+    ]
+
+
+def copy_lesson(rng: random.Random) -> Lesson:
+    """Read a page about strangers, and write queries and code with the words of a question.
+
+    Every name is new: a base that had read of the same thousand names again and again did not copy
+    names that it had not read of.
+    """
+    shown = [make_entity(rng) for _ in range(rng.randrange(1, 4))]
+    page = "\n".join(
+        f"{number}. {e.name}: {article_text(e)}" for number, e in enumerate(shown, start=1)
+    )
+    asked: list[Exchange] = []
+    for entity in shown:
+        asked += [
+            *_facts(entity),
+            Exchange(
+                f"In which year was the owner of code {entity.code} founded?", str(entity.founded)
+            ),
+            Exchange(f"Who has the code {entity.code}?", entity.name),
+        ]
+    kept = rng.sample(asked, 4)
+    return (Exchange(f"{page}\n{kept[0].prompt}", kept[0].answer), *kept[1:], *_queries(rng))
+
+
+def _queries(rng: random.Random) -> list[Exchange]:
+    """Return what one would search for and compute, with names and numbers never seen before."""
+    asker, other = make_entity(rng), make_entity(rng)
+    year = asker.founded
+    exchanges = [
+        Exchange(
+            f"Write the query for: In which year was {asker.name} founded?", f"{asker.name} founded"
+        ),
+        Exchange(
+            f"Write the query for: How many members has {other.name}?", f"{other.name} members"
+        ),
+        Exchange(f"1. {other.name} emblem\n2. {asker.name} emblem\nWhose emblem?", other.name),
+        Exchange(f"It is {asker.code}. Write the query for: founded.", f"code {asker.code}"),
+        Exchange(f"It is {year}. Write it as code. How old in the year 2000?", f"2000-{year}"),
+    ]
+    return rng.sample(exchanges, 4)
+
+
 _MAKERS: tuple[tuple[float, Callable[[random.Random], Lesson]], ...] = (
-    (0.46, plates_lesson),
-    (0.14, crops_lesson),
-    (0.14, chart_lesson),
+    (0.36, plates_lesson),
+    (0.12, crops_lesson),
+    (0.13, chart_lesson),
     (0.10, receipt_lesson),
     (0.04, emblem_lesson),
+    (0.14, copy_lesson),
 )
 
 

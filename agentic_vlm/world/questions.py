@@ -180,9 +180,7 @@ def ask_emblem(rng: random.Random, entity: Entity) -> Question:
 
 def ask_named(rng: random.Random, entity: Entity) -> Question:
     """Ask for a fact about an entity by name: one search, or none if it is famous."""
-    name, word, fact = (
-        ("founded", "founded", entity.founded) if entity.is_famous else _fact(rng, entity)
-    )
+    name, word, fact = _fact(rng, entity)
     text = (
         f"In which year was {entity.name} founded?"
         if name == "founded"

@@ -8,7 +8,7 @@ from PIL import Image
 
 from agentic_vlm.schema import Need
 from agentic_vlm.world.drawing import derive_rng
-from agentic_vlm.world.entities import Entity
+from agentic_vlm.world.entities import Entity, make_entity
 from agentic_vlm.world.questions import (
     Question,
     ask_arithmetic,
@@ -92,6 +92,38 @@ _MAKERS: dict[str, Callable[[random.Random, Need, int, Sequence[Entity]], _Asked
 }
 FAMILIES = tuple(_MAKERS)
 """Kinds of samples, in the order in which they are made."""
+
+
+def make_looks(
+    rng: random.Random, *, family: str, num_questions: int
+) -> tuple[Image.Image, list[Question]]:
+    """Return one picture of a family with several direct questions about it.
+
+    Raises:
+        ValueError: the family has no pictures.
+    """
+    difficulty = rng.randrange(4)
+    match family:
+        case "perception" | "integration":
+            plates = make_plates(rng, difficulty=difficulty)
+            return plates.render(rng), [ask_plates(rng, plates) for _ in range(num_questions)]
+        case "reasoning" if rng.random() < 0.5:
+            chart = make_chart(rng, difficulty=difficulty)
+            return chart.render(rng), [
+                ask_chart(rng, chart, need=Need.DIRECT) for _ in range(num_questions)
+            ]
+        case "reasoning":
+            receipt = make_receipt(rng, difficulty=difficulty)
+            return receipt.render(rng), [
+                ask_receipt(rng, receipt, need=Need.DIRECT) for _ in range(num_questions)
+            ]
+        case "search":
+            entity = make_entity(rng)
+            return photograph(entity.emblem, rng), [
+                ask_emblem_look(rng, entity) for _ in range(num_questions)
+            ]
+        case _:
+            raise ValueError(f"family {family!r} has no direct questions about a picture")
 
 
 def make_sample(

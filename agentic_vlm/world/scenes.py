@@ -23,6 +23,9 @@ LABEL_PX = (24, 15, 12, 10)
 legible."""
 _NUMBER_PX = 24
 _INK = (25, 25, 25)
+RECEIPT_COLUMNS = (1, 2, 3, 4, 5)
+"""Columns of cells that a line of a receipt covers."""
+QUANTITY_COLUMN, PRICE_COLUMN = 2, 4
 MAX_DIGITS = (1, 2, 2, 3)
 """Most digits of a number in a chart or on a receipt, by difficulty."""
 
@@ -39,7 +42,7 @@ class Plate:
 
 @dataclass(frozen=True, slots=True)
 class PlateScene:
-    """Three to six plates of different colours in different cells."""
+    """Plates of different colours in different cells; three to six in samples."""
 
     plates: tuple[Plate, ...]
 
@@ -73,7 +76,11 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class BarChart:
-    """Three to five bars; heights are proportional to values."""
+    """Three to five bars; heights are proportional to values, which stand below in their colour.
+
+    A value that one can only find by following its column down took two steps, colour to column and
+    column to number, and the base model found few of them.
+    """
 
     bars: tuple[Bar, ...]
 
@@ -87,8 +94,13 @@ class BarChart:
             left, top, right, bottom = cell_box((bar.column, NUM_CELLS - 1))
             height = max(12, round(bar.value / highest * (floor - CELL_PX)))
             draw.rectangle((left + 10, floor - height, right - 10, floor), COLOURS[bar.colour])
+            draw.rectangle((left + 2, top + 8, right - 3, bottom - 8), COLOURS[bar.colour])
             draw_text(
-                draw, (left, top, right, bottom), str(bar.value), size_px=_NUMBER_PX, ink=_INK
+                draw,
+                (left, top, right, bottom),
+                str(bar.value),
+                size_px=_NUMBER_PX,
+                ink=ink_for(bar.colour),
             )
         draw.line((0, floor, PICTURE_PX, floor), _INK, 2)
         return picture
@@ -105,7 +117,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Two to four items: a swatch, a quantity and a price each."""
+    """Two to four items: a line in the item's colour with a quantity and a price."""
 
     items: tuple[Item, ...]
     top_row: int
@@ -117,10 +129,12 @@ class Receipt:
         draw.rectangle((CELL_PX // 2, 0, PICTURE_PX - CELL_PX // 2, PICTURE_PX), (252, 252, 252))
         for number, item in enumerate(self.items):
             row = self.top_row + number
-            left, top, right, bottom = cell_box((1, row))
-            draw.rectangle((left + 8, top + 12, right - 8, bottom - 12), COLOURS[item.colour])
-            draw_text(draw, cell_box((3, row)), str(item.quantity), size_px=_NUMBER_PX, ink=_INK)
-            draw_text(draw, cell_box((5, row)), str(item.price), size_px=_NUMBER_PX, ink=_INK)
+            left, top, _, bottom = cell_box((RECEIPT_COLUMNS[0], row))
+            right = cell_box((RECEIPT_COLUMNS[-1], row))[2]
+            draw.rectangle((left, top + 6, right, bottom - 6), COLOURS[item.colour])
+            ink = ink_for(item.colour)
+            for column, value in ((QUANTITY_COLUMN, item.quantity), (PRICE_COLUMN, item.price)):
+                draw_text(draw, cell_box((column, row)), str(value), size_px=_NUMBER_PX, ink=ink)
         return picture
 
 
@@ -144,7 +158,11 @@ def draw_emblem(emblem: Emblem, *, size_px: int) -> Image.Image:
 
 
 def make_plates(
-    rng: random.Random, *, difficulty: int, labels: list[str] | None = None
+    rng: random.Random,
+    *,
+    difficulty: int,
+    labels: list[str] | None = None,
+    num_plates: int | None = None,
 ) -> PlateScene:
     """Return a scene whose labels have the height of this difficulty.
 
@@ -152,8 +170,9 @@ def make_plates(
         rng: source of all chance.
         difficulty: 0 to 3, an index into LABEL_PX.
         labels: labels to use first; the others are random.
+        num_plates: how many plates; three to six where it is not given.
     """
-    count = rng.randrange(3, 7)
+    count = num_plates or rng.randrange(3, 7)
     cells = rng.sample(
         [(column, row) for column in range(NUM_CELLS) for row in range(NUM_CELLS)], count
     )

@@ -7,6 +7,9 @@ from PIL import Image
 
 from agentic_vlm.world.drawing import CELL_PX, COLOURS, NUM_CELLS, Cell, cell_box
 from agentic_vlm.world.scenes import (
+    PRICE_COLUMN,
+    QUANTITY_COLUMN,
+    RECEIPT_COLUMNS,
     BarChart,
     PlateScene,
     Receipt,
@@ -54,7 +57,7 @@ def _chart_truth(chart: BarChart) -> dict[Cell, CellTruth]:
     floor = (NUM_CELLS - 1) * CELL_PX
     highest = max(bar.value for bar in chart.bars)
     for bar in chart.bars:
-        truth[bar.column, NUM_CELLS - 1] = CellTruth(text=str(bar.value))
+        truth[bar.column, NUM_CELLS - 1] = CellTruth(bar.colour, str(bar.value))
         height = max(12, round(bar.value / highest * (floor - CELL_PX)))
         for row in range(NUM_CELLS - 1):
             if min(CELL_PX, (row + 1) * CELL_PX - (floor - height)) >= CELL_PX // 2:
@@ -66,9 +69,9 @@ def _receipt_truth(receipt: Receipt) -> dict[Cell, CellTruth]:
     truth: dict[Cell, CellTruth] = {}
     for number, item in enumerate(receipt.items):
         row = receipt.top_row + number
-        truth[1, row] = CellTruth(item.colour)
-        truth[3, row] = CellTruth(text=str(item.quantity))
-        truth[5, row] = CellTruth(text=str(item.price))
+        truth |= {(column, row): CellTruth(item.colour) for column in RECEIPT_COLUMNS}
+        truth[QUANTITY_COLUMN, row] = CellTruth(item.colour, str(item.quantity))
+        truth[PRICE_COLUMN, row] = CellTruth(item.colour, str(item.price))
     return truth
 
 
