@@ -46,6 +46,7 @@ def run(context: StageContext) -> StageReport:
             },
             "num_easy_in_rl": pools.num_easy,
             "num_easy_in_sft": pools.num_sft_easy,
+            "num_unsolved_in_rl": pools.num_unsolved,
         },
     )
 

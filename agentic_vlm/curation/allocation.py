@@ -2,7 +2,9 @@
 
 Deviation: `easy_share` of the RL pool and `sft_easy_share` of the cold-start pool are refilled with
 samples that the base can do without tools, so that RL can learn when not to call and the cold start
-does not forget; the paper drops all of them and mixes in tool-free text instead.
+does not forget; the paper drops all of them and mixes in tool-free text instead. `rl_unsolved_share` of what
+the base solves neither way goes to RL and not to the cold start; the paper sends all of it to the
+cold start, from a base that solves some of every kind with tools.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,6 +38,8 @@ class Pools:
     """Samples of the RL pool that the difficulty filter would have dropped."""
     num_sft_easy: int = 0
     """The same for the cold-start pool."""
+    num_unsolved: int = 0
+    """Samples of the RL pool that the base solved neither way."""
 
 
 @dataclass(slots=True)
@@ -67,7 +71,10 @@ def allocate(
     tallies = tally_probes(probes)
     found = _sort(samples, tallies, num_attempts, params)
     pools = Pools(rejections=found.undecided)
-    pools.sft = _capped(found.sft, params.max_sft_samples, pools, "cold-start pool")
+    num_unsolved = round(len(found.sft) * params.rl_unsolved_share)
+    unsolved, rest = choose(found.sft, num_unsolved, group=_family, row_id=_id)
+    found.rl += unsolved
+    pools.sft = _capped(rest, params.max_sft_samples, pools, "cold-start pool")
     max_hard, max_easy = _limits(len(found.rl), params)
     hard = _capped(found.rl, max_hard, pools, "RL pool")
     easy, others = choose(found.easy, max_easy, group=_family, row_id=_id)
@@ -76,6 +83,8 @@ def allocate(
     rule = f"more than {params.max_direct_successes} of {num_attempts} direct attempts are right"
     pools.rejections += [_reject(row, RejectReason.TOO_EASY, rule) for row in dropped]
     pools.rl, pools.num_easy = hard + easy, len(easy)
+    ids = {row.sample_id for row in unsolved}
+    pools.num_unsolved = sum(row.sample_id in ids for row in hard)
     pools.sft, pools.num_sft_easy = pools.sft + sft_easy, len(sft_easy)
     return pools
 

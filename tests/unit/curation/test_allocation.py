@@ -74,6 +74,13 @@ def test_an_open_rule_is_refused_with_the_number_of_missing_attempts(make_sample
         allocate([make_sample(sample_id="a")], probes, num_attempts=K, params=AllocateParams())
 
 
+def test_rl_takes_its_share_of_what_the_base_solves_neither_way(make_sample):
+    outcomes = {f"h{n}": (0, 0) for n in range(8)} | {"helped": (0, 1)}
+    pools = run(make_sample, outcomes, easy_share=0.0, rl_unsolved_share=0.25)
+    assert (len(pools.sft), len(pools.rl), pools.num_unsolved) == (6, 3, 2)
+    assert not {row.sample_id for row in pools.sft} & {row.sample_id for row in pools.rl}
+
+
 def test_outages_leave_a_sample_undecided_instead_of_hard(make_sample):
     probes = attempts("a", direct=0, agent=0, num_unknown=1)
     pools = allocate([make_sample(sample_id="a")], probes, num_attempts=K, params=AllocateParams())
@@ -83,10 +90,13 @@ def test_outages_leave_a_sample_undecided_instead_of_hard(make_sample):
 @given(
     st.dictionaries(st.integers(0, 40), st.tuples(st.integers(0, K), st.integers(0, K))),
     st.floats(0, 1),
+    st.floats(0, 1),
     st.one_of(st.none(), st.integers(1, 20)),
     st.one_of(st.none(), st.integers(1, 20)),
 )
-def test_pools_are_disjoint_within_caps_and_lose_nobody(outcomes, easy_share, max_sft, max_rl):
+def test_pools_are_disjoint_within_caps_and_lose_nobody(
+    outcomes, easy_share, unsolved_share, max_sft, max_rl
+):
     def sample(**fields):
         return CuratedSample(
             source="t",
@@ -100,7 +110,7 @@ def test_pools_are_disjoint_within_caps_and_lose_nobody(outcomes, easy_share, ma
 
     named = {str(number): outcome for number, outcome in outcomes.items()}
     caps = {"max_sft_samples": max_sft, "max_rl_samples": max_rl}
-    pools = run(sample, named, easy_share=easy_share, **caps)
+    pools = run(sample, named, easy_share=easy_share, rl_unsolved_share=unsolved_share, **caps)
     ids = [row.sample_id for row in pools.sft + pools.rl]
     ids += [row.row_id for row in pools.rejections]
     assert sorted(ids) == sorted(named)
