@@ -14,7 +14,9 @@ from agentic_vlm.training.pretrain_vision import VisionPlan, build_heads, pretra
 from agentic_vlm.training.threads import use_threads
 from agentic_vlm.world.base_model import build_model, build_processor
 from agentic_vlm.world.entities import build_entities
+from agentic_vlm.world.lessons import chart_lesson, copy_lesson, names_lesson, receipt_lesson
 from agentic_vlm.world.provenance import base_code_sha256
+from agentic_vlm.world.samples import FAMILIES
 
 STAGE = Stage(
     name="build_base",
@@ -106,7 +108,7 @@ def _dense_courses(params: BuildBaseParams, *, seed: int) -> tuple[VisionPlan, V
 
 
 def _lesson_courses(params: BuildBaseParams, *, seed: int) -> tuple[PretrainPlan, ...]:
-    """Return the courses of lessons: pointing first, then everything, the forms last.
+    """Return the courses: pointing, everything with the forms last, copying, the forms again.
 
     Pointing is learned late and at once, from many lessons about plates; where other lessons were
     as frequent from the start, it was not learned at all (docs/decisions/0002-pocket-base.md).
@@ -140,6 +142,30 @@ def _lesson_courses(params: BuildBaseParams, *, seed: int) -> tuple[PretrainPlan
             decay_share=1.0,
             seed=seed + 2,
             save_every=params.save_every,
+        ),
+        PretrainPlan(
+            name="copies",
+            num_steps=params.num_copy_steps,
+            batch_size=32,
+            learning_rate=params.learning_rate / 2,
+            decay_share=0.0,
+            seed=seed + 3,
+            save_every=params.save_every,
+            focus=(names_lesson, names_lesson, copy_lesson, chart_lesson, receipt_lesson),
+            focus_share=0.85,
+        ),
+        PretrainPlan(
+            name="polish",
+            num_steps=params.num_polish_steps,
+            batch_size=32,
+            learning_rate=params.learning_rate / 2,
+            decay_share=1.0,
+            seed=seed + 4,
+            save_every=params.save_every,
+            focus=(names_lesson, chart_lesson, receipt_lesson),
+            focus_share=0.15,
+            form_share=0.75,
+            form_families=("reasoning", "reasoning", "reasoning", "search", *FAMILIES),
         ),
     )
 

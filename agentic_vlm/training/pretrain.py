@@ -6,7 +6,7 @@ data.
 
 import logging
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,14 +21,13 @@ from agentic_vlm.world.drawing import derive_rng
 from agentic_vlm.world.entities import Entity
 from agentic_vlm.world.lessons import Lesson, few_plates_lesson, make_lesson, plates_lesson
 from agentic_vlm.world.processor import ImageOnlyQwen3VLProcessor
+from agentic_vlm.world.samples import FAMILIES
 
 logger = logging.getLogger(__name__)
 
 _IGNORE = -100
 _MICRO_BATCH = 16
 _LENGTH_STEP = 64
-_FORM_SHARE = 0.5
-"""Share of lessons in the forms of the loop during the decay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +44,14 @@ class PretrainPlan:
     save_every: int
     plates_share: float = 0.0
     """Share of lessons that are about the places of plates, whatever the step."""
+    form_share: float = 0.5
+    """Share of lessons in the forms of the loop during the decay."""
+    form_families: tuple[str, ...] = FAMILIES
+    """Families of these lessons; one that is named twice comes twice as often."""
+    focus: tuple[Callable[[random.Random], Lesson], ...] = ()
+    """Makers of lessons of which this course has more, each as often as the others."""
+    focus_share: float = 0.0
+    """Share of lessons from these makers."""
     num_few_steps: int = 0
     """First steps, in which half of the lessons about places show one plate or two."""
 
@@ -139,9 +146,12 @@ class LessonBatches(IterableDataset[list[dict[str, torch.Tensor]]]):
         if self.plan.plates_share and rng.random() < self.plan.plates_share:
             is_few = step < self.plan.num_few_steps and rng.random() < 0.5
             return few_plates_lesson(rng) if is_few else plates_lesson(rng)
+        if self.plan.focus and rng.random() < self.plan.focus_share:
+            return rng.choice(self.plan.focus)(rng)
         # The forms of the loop come last, while the learning rate falls: skills, then manners.
-        if step >= self.plan.first_decay_step and rng.random() < _FORM_SHARE:
-            return make_form_lesson(rng, self.entities, self.prompts)
+        if step >= self.plan.first_decay_step and rng.random() < self.plan.form_share:
+            families = self.plan.form_families
+            return make_form_lesson(rng, self.entities, self.prompts, families=families)
         return make_lesson(rng, self.entities)
 
 

@@ -35,7 +35,11 @@ _PREFILL = "<think>"
 
 
 def make_form_lesson(
-    rng: random.Random, entities: Sequence[Entity], params: PromptChoice
+    rng: random.Random,
+    entities: Sequence[Entity],
+    params: PromptChoice,
+    *,
+    families: Sequence[str] = FAMILIES,
 ) -> Lesson:
     """Return one sample as a direct reply or as a careless transcript.
 
@@ -43,8 +47,9 @@ def make_form_lesson(
         rng: source of all chance.
         entities: those that the base may ask about; never held-out ones.
         params: prompt and tools, as the loop will use them.
+        families: kinds of samples to choose from.
     """
-    family = rng.choice(FAMILIES)
+    family = rng.choice(families)
     is_direct_mode = rng.random() < 0.35
     if rng.random() < _LOOK_SHARE and family != "text":
         return _looks(rng, params, family=family, is_direct_mode=is_direct_mode)

@@ -229,6 +229,20 @@ def copy_lesson(rng: random.Random) -> Lesson:
     return (Exchange(f"{page}\n{kept[0].prompt}", kept[0].answer), *kept[1:], *_queries(rng))
 
 
+def names_lesson(rng: random.Random) -> Lesson:
+    """Say whose emblem was found and write queries: nothing but copying single names.
+
+    Copying a name of several tokens takes dense lessons; a few names between other things hardly
+    taught it.
+    """
+    exchanges: list[Exchange] = []
+    for _ in range(3):
+        name = make_entity(rng).name
+        exchanges.append(Exchange(f"1. {name} emblem\nWhose emblem?", name))
+        exchanges += rng.sample(_queries(rng), 2)
+    return tuple(exchanges)
+
+
 def _queries(rng: random.Random) -> list[Exchange]:
     """Return what one would search for and compute, with names and numbers never seen before."""
     asker, other = make_entity(rng), make_entity(rng)
