@@ -203,9 +203,8 @@ class AllocateParams(Section):
     """Share of the cold-start pool that is refilled with easier samples, so that the cold start
     does not forget how to answer at once. Deviation: paper 0; it mixes in tool-free text."""
     rl_unsolved_share: Share = 0.0
-    """Share of the samples solved neither way that the RL pool takes, by family, instead of the
-    cold start. Paper: 0. The pocket takes 0.35: its base solves nothing that needs search, so that
-    RL would never see the family."""
+    """Share of the samples solved neither way that go to RL, not to the cold start. Paper: 0. The
+    pocket has 0.35: its base solves nothing that needs search, so RL would never see it."""
     max_sft_samples: PositiveInt | None = None
     """Cap of the cold-start pool; null for none."""
     max_rl_samples: PositiveInt | None = None

@@ -33,6 +33,7 @@ def small(project, make_image):
     mine = {"type": "jsonl", "name": "mine", "path": "rows.jsonl", "images": "pictures"}
     mine |= {"suite": None, "family": "reasoning"}
     params["ingest"]["sources"] = [world, mine]
+    params["allocate"]["rl_unsolved_share"] = 0.25
     (project / "params.yaml").write_text(json.dumps(params))
     return project
 
@@ -83,7 +84,10 @@ def test_allocate_keeps_its_books(small):
     assert report.num_out == report.num_in == len(samples)
     assert report.summary["num_tool_optional"] == {"sft": 0, "rl": 0}
     rl = read_records(small / "data/pools/rl/records", CuratedSample)
-    assert {sample.family for sample in rl} == {"search"}
+    num_helped = sum(sample.family == "search" for sample in samples)
+    num_unsolved = report.summary["num_unsolved_in_rl"]
+    assert sum(sample.family == "search" for sample in rl) == num_helped
+    assert num_unsolved == len(rl) - num_helped == round(0.25 * (len(samples) - num_helped))
 
 
 def test_published_files_and_registered_sources_come_in_through_the_stage(small):
