@@ -2,9 +2,9 @@
 
 Deviation: `easy_share` of the RL pool and `sft_easy_share` of the cold-start pool are refilled with
 samples that the base can do without tools, so that RL can learn when not to call and the cold start
-does not forget; the paper drops all of them and mixes in tool-free text instead. `rl_unsolved_share` of what
-the base solves neither way goes to RL and not to the cold start; the paper sends all of it to the
-cold start, from a base that solves some of every kind with tools.
+does not forget; the paper drops all of them and mixes in tool-free text instead.
+`rl_unsolved_share` of what the base solves neither way goes to RL and not to the cold start; the
+paper sends all of it to the cold start, from a base that solves some of every kind with tools.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
