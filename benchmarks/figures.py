@@ -1,10 +1,10 @@
-"""Figures of the search benchmarks: lines of JSON, and the size of a folder."""
+"""Figures of benchmarks: lines of JSON, and the size of a folder."""
 
 import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +19,14 @@ def report(**row: object) -> None:
     rounded = {key: round(one, 4) if isinstance(one, float) else one for key, one in row.items()}
     sys.stdout.write(json.dumps(rounded) + "\n")
     sys.stdout.flush()
+
+
+def finish(figures: Mapping[str, object], out: Path | None) -> None:
+    """Print all figures as one line of JSON, the last of a benchmark, and write it to a file."""
+    line = json.dumps(figures) + "\n"
+    sys.stdout.write(line)
+    if out is not None:
+        out.write_text(line, encoding="utf-8")
 
 
 def folder_mb(folder: Path) -> float:

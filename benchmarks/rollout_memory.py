@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from figures import finish
 from PIL import Image
 
 from agentic_vlm.agent.render import Renderer
@@ -196,10 +197,7 @@ def main() -> int:
         "small": small,
         "ratio": (large["peak_bytes"] - small["peak_bytes"]) / large["encoded_bytes"],
     }
-    text = json.dumps(report, indent=2)
-    print(text)
-    if options.out:
-        options.out.write_text(text + "\n")
+    finish(report, options.out)
     return 0
 
 

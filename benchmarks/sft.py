@@ -13,7 +13,6 @@ tower, which sees a picture once.
 """
 
 import argparse
-import json
 import random
 import statistics
 import sys
@@ -26,6 +25,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from figures import finish
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 from trl import SFTConfig, SFTTrainer
 
@@ -231,10 +231,7 @@ def main() -> int:
         "batch_size": options.batch_size,
         **figures,
     }
-    text = json.dumps(report, indent=2)
-    print(text)
-    if options.out:
-        options.out.write_text(text + "\n")
+    finish(report, options.out)
     return 0
 
 

@@ -35,11 +35,10 @@ class FlowEnds(RuntimeError):
 def ending_children() -> Iterator[None]:
     """End every running child when the block is left by an exception, as in a cancellation."""
     _is_ending.clear()
-    try:
+    with contextlib.ExitStack() as unless_done:
+        unless_done.callback(kill_children)
         yield
-    except BaseException:
-        kill_children()
-        raise
+        unless_done.pop_all()
 
 
 def waits_until_ending(seconds: float) -> bool:
@@ -102,18 +101,17 @@ def run_child(command: Sequence[str], *, cwd: Path, on_line: Callable[[str], Non
         on_line: takes each line of output, standard error included.
     """
     child = start_child(command, cwd=cwd, output=subprocess.PIPE)
-    try:
+    with contextlib.ExitStack() as unless_done:
+        unless_done.callback(end_child, child)
         assert child.stdout is not None
         with child.stdout as lines:
             for line in lines:
                 on_line(line.rstrip("\n"))
-        return child.wait()
-    except BaseException:
-        _kill(child)
-        raise
-    finally:
-        with _lock:
-            _children.discard(child)
+        status = child.wait()
+        unless_done.pop_all()
+    with _lock:
+        _children.discard(child)
+    return status
 
 
 def kill_children() -> None:

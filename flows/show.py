@@ -22,6 +22,7 @@ from prefect.artifacts import (
 from prefect.client.schemas.sorting import ArtifactCollectionSort
 
 from agentic_vlm.analysis.table import score_table
+from agentic_vlm.errors import AgenticError
 from flows import pictures, samples
 from flows.dag import Node
 
@@ -76,7 +77,7 @@ def show_stage(node: Node, root: Path) -> None:
         for name, url in pictures.figures_of(node.outputs, root):
             create_image_artifact(url, key=f"figure-{key}-{key_of(name)}", description=name)
         text = samples.render_samples(node.outputs, root)
-    except Exception:
+    except (AgenticError, OSError, ValueError):
         # The stage is done and its data is right: a picture of it may be missing.
         get_run_logger().exception("%s has run, but not all of it can be shown", node.name)
         return

@@ -1,6 +1,7 @@
 """build_base: world -> pocket base model, trained from pixels."""
 
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from agentic_vlm.params import BuildBaseParams, WorldSource
@@ -113,55 +114,47 @@ def _lesson_courses(params: BuildBaseParams, *, seed: int) -> tuple[PretrainPlan
     Pointing is learned late and at once, from many lessons about plates; where other lessons were
     as frequent from the start, it was not learned at all (docs/decisions/0002-pocket-base.md).
     """
+    rate = params.learning_rate
+    course = partial(PretrainPlan, batch_size=32, save_every=params.save_every)
     return (
-        PretrainPlan(
+        course(
             name="places",
             num_steps=params.num_place_steps,
-            batch_size=32,
-            learning_rate=params.learning_rate,
+            learning_rate=rate,
             decay_share=0.0,
             seed=seed,
-            save_every=params.save_every,
             plates_share=0.7,
             num_few_steps=params.num_place_steps // 3,
         ),
-        PretrainPlan(
+        course(
             name="forms",
             num_steps=params.num_steps,
-            batch_size=32,
-            learning_rate=params.learning_rate,
+            learning_rate=rate,
             decay_share=params.decay_share,
             seed=seed + 1,
-            save_every=params.save_every,
         ),
-        PretrainPlan(
+        course(
             name="manners",
             num_steps=params.num_manner_steps,
-            batch_size=32,
-            learning_rate=params.learning_rate / 2,
+            learning_rate=rate / 2,
             decay_share=1.0,
             seed=seed + 2,
-            save_every=params.save_every,
         ),
-        PretrainPlan(
+        course(
             name="copies",
             num_steps=params.num_copy_steps,
-            batch_size=32,
-            learning_rate=params.learning_rate / 2,
+            learning_rate=rate / 2,
             decay_share=0.0,
             seed=seed + 3,
-            save_every=params.save_every,
             focus=(names_lesson, names_lesson, copy_lesson, chart_lesson, receipt_lesson),
             focus_share=0.85,
         ),
-        PretrainPlan(
+        course(
             name="polish",
             num_steps=params.num_polish_steps,
-            batch_size=32,
-            learning_rate=params.learning_rate / 2,
+            learning_rate=rate / 2,
             decay_share=1.0,
             seed=seed + 4,
-            save_every=params.save_every,
             focus=(names_lesson, chart_lesson, receipt_lesson),
             focus_share=0.15,
             form_share=0.75,

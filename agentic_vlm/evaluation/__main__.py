@@ -9,7 +9,7 @@ from pathlib import Path
 from agentic_vlm.errors import AgenticError, ParamsError
 from agentic_vlm.evaluation.benchmark import score_items
 from agentic_vlm.evaluation.control_runs import run_all_controls
-from agentic_vlm.evaluation.controls.catalogue import CONTROLS
+from agentic_vlm.evaluation.controls.catalogue import CONTROLS, NO_CONTROL
 from agentic_vlm.evaluation.controls.efficiency import measure_efficiency
 from agentic_vlm.evaluation.controls.gains import split_gains
 from agentic_vlm.evaluation.controls.tables import measure_text
@@ -212,7 +212,12 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--seed", type=int, default=0)
     run.add_argument("--tools", nargs="+", choices=("python", "search", "image_search"))
     run.add_argument("--limit", type=int, metavar="N", help="items asked at most")
-    run.add_argument("--control", choices=CONTROLS, help="change the tools in a known way")
+    run.add_argument(
+        "--control",
+        choices=(NO_CONTROL, *CONTROLS),
+        default=NO_CONTROL,
+        help="change the tools in a known way; default: %(default)s",
+    )
     controls = commands.add_parser(
         "controls", help="with tools, without, and under every change of tools: one page"
     )

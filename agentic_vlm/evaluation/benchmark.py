@@ -3,18 +3,18 @@
 import hashlib
 import io
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from PIL import Image
 
-from agentic_vlm.agent.batch import run_batch
 from agentic_vlm.agent.runtime import Runtime
 from agentic_vlm.agent.state import Episode
 from agentic_vlm.agent.task import EpisodeTask, episode_seed
+from agentic_vlm.evaluation.controls.catalogue import RunTasks
 from agentic_vlm.evaluation.run import STAGE_NAME, grade_trajectories, iter_scores
 from agentic_vlm.evaluation.runs import Journal, RunCard, add_seconds, iter_answers
 from agentic_vlm.evaluation.suites import Suite, SuiteItem, to_sample
@@ -30,19 +30,6 @@ from agentic_vlm.schema import (
 )
 from agentic_vlm.store import ImageWriter
 from agentic_vlm.vision import decode_image, to_rgb
-
-
-class Batch(Protocol):
-    """Runs tasks and hands each episode on as it ends."""
-
-    async def __call__(
-        self,
-        tasks: Sequence[EpisodeTask],
-        *,
-        on_episode: Callable[[EpisodeTask, Episode], None],
-    ) -> None:
-        """Run every task."""
-        ...
 
 
 class Answered(NamedTuple):
@@ -68,7 +55,7 @@ async def answer_items(
     runtime: Runtime,
     journal: Journal,
     images: ImageWriter,
-    batch: Batch | None = None,
+    run_tasks: RunTasks,
 ) -> Answered:
     """Ask every item that has no answer yet; few pictures are in memory at a time.
 
@@ -80,7 +67,7 @@ async def answer_items(
         runtime: model and tools.
         journal: takes every finished episode at once.
         images: takes the pictures of observations.
-        batch: runs a batch in another way than `run_batch`, as control runs do.
+        run_tasks: runs some of them, in the ordinary way or under a control.
 
     Raises:
         RecordError: a row is not of the published form.
@@ -116,18 +103,8 @@ async def answer_items(
         ]
         started = time.perf_counter()
         finished |= {task.episode_id(runtime.policy.policy_id) for task in tasks}
-        if batch is not None:
-            await batch(tasks, on_episode=keep)
-        elif tasks:
-            await run_batch(
-                tasks,
-                policy=runtime.policy,
-                kit=runtime.kit,
-                renderer=runtime.renderer,
-                temperature=card.temperature,
-                on_episode=keep,
-            )
         if tasks:
+            await run_tasks(tasks, on_episode=keep)
             wall_s = time.perf_counter() - started
             add_seconds(folder, num_episodes=len(tasks), wall_s=wall_s, tools_s=sum(tools_s))
             tools_s.clear()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from agentic_vlm.agent.runtime import Runtime, open_runtime
 from agentic_vlm.errors import ParamsError
-from agentic_vlm.evaluation.controls.catalogue import CONTROLS
+from agentic_vlm.evaluation.controls.catalogue import CONTROLS, NO_CONTROL
 from agentic_vlm.evaluation.controls.tables import PLAIN, ControlRun, render_controls
 from agentic_vlm.evaluation.marking import modes_told
 from agentic_vlm.evaluation.run_command import run_and_score, with_tools
@@ -109,7 +109,7 @@ async def run_controls(
         )
         await run_and_score(
             suite, path, card=card, folder=folder / name, runtime=runtime, params=params,
-            control=None if name == PLAIN else name, rules=rules, root=root,
+            control=NO_CONTROL if name == PLAIN else name, rules=rules, root=root,
         )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from agentic_vlm.agent.runtime import Runtime
 from agentic_vlm.agent.state import Episode
 from agentic_vlm.agent.task import EpisodeTask, episode_seed
 from agentic_vlm.errors import JudgeUnavailable
-from agentic_vlm.evaluation.controls.catalogue import tasks_runner
+from agentic_vlm.evaluation.controls.catalogue import RunTasks, tasks_runner
 from agentic_vlm.evaluation.marking import answer_of, mark_answer
 from agentic_vlm.grading import Grade, Judge, Mode
 from agentic_vlm.params import GradingParams, Params
@@ -83,19 +83,17 @@ async def collect_episodes(
         return
     finished = collector.parts.finished_ids()
     size = params.agent.max_concurrent
-    run_tasks = tasks_runner(
-        params.evaluate.control,
-        runtime,
-        temperature=params.evaluate.temperature,
-        on_episode=lambda task, episode: collector.on_done(1),
-    )
+    run_tasks = _runner(runtime, params)
     for start in range(0, len(asks), size):
         chunk = asks[start : start + size]
         # Pictures are decoded chunk by chunk, so that few of them are in memory.
         if all(_episode_id(ask, runtime) in finished for ask in chunk):
             collector.on_done(len(chunk))
             continue
-        episodes = await run_tasks([_task(ask, collector.pictures, params.seed) for ask in chunk])
+        episodes = await run_tasks(
+            [_task(ask, collector.pictures, params.seed) for ask in chunk],
+            on_episode=lambda task, episode: collector.on_done(1),
+        )
         collector.keep(episodes)
 
 
@@ -116,17 +114,17 @@ async def _collect_served(
                 collector.keep([episode])
             collector.on_done(1)
 
-        run_tasks = tasks_runner(
-            params.evaluate.control,
-            runtime,
-            temperature=params.evaluate.temperature,
-            on_episode=keep,
-        )
         chunk = missing[start : start + _SERVED_CHUNK]
-        await run_tasks([_task(ask, collector.pictures, params.seed) for ask in chunk])
+        await _runner(runtime, params)(
+            [_task(ask, collector.pictures, params.seed) for ask in chunk], on_episode=keep
+        )
         # What the loss of the server ended is made again by the next run.
         runtime.check_lost()
         collector.keep(ended)
+
+
+def _runner(runtime: Runtime, params: Params) -> RunTasks:
+    return tasks_runner(params.evaluate.control, runtime, temperature=params.evaluate.temperature)
 
 
 async def grade_trajectories(

@@ -5,15 +5,12 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from agentic_vlm.agent.runtime import Runtime, open_kit, open_runtime
 from agentic_vlm.errors import ParamsError
-from agentic_vlm.evaluation.benchmark import Answered, Batch, answer_items, score_items
-from agentic_vlm.evaluation.controls.catalogue import KITS
-from agentic_vlm.evaluation.controls.changed_tools import CHANGES, run_changed
+from agentic_vlm.evaluation.benchmark import Answered, answer_items, score_items
+from agentic_vlm.evaluation.controls.catalogue import NO_CONTROL, tasks_runner
 from agentic_vlm.evaluation.runs import RunCard, iter_answers, open_run, write_outages, write_scores
 from agentic_vlm.evaluation.suites import SUITES, Suite
 from agentic_vlm.grading import Mode
@@ -62,7 +59,7 @@ async def run_and_score(
     folder: Path,
     runtime: Runtime,
     params: Params,
-    control: str | None = None,
+    control: str = NO_CONTROL,
     rules: Mode = Mode.OFFICIAL,
     root: Path = Path(),
 ) -> Answered:
@@ -75,17 +72,10 @@ async def run_and_score(
         folder: of the run.
         runtime: model and tools.
         params: of grading.
-        control: how tools are changed; None for a plain run.
+        control: how tools are changed.
         rules: whose rules grade a published benchmark.
         root: of the project, where verdicts of a judge are kept.
     """
-    if control in KITS:
-        runtime = replace(runtime, kit=KITS[control](runtime.kit))
-    batch: Batch | None = None
-    if control in CHANGES:
-        batch = partial(
-            run_changed, change=CHANGES[control], runtime=runtime, temperature=card.temperature
-        )
     journal = open_run(folder, card)
     try:
         with ImageWriter(folder / "images", spool=folder / "pictures") as images:
@@ -97,7 +87,7 @@ async def run_and_score(
                 runtime=runtime,
                 journal=journal,
                 images=images,
-                batch=batch,
+                run_tasks=tasks_runner(control, runtime, temperature=card.temperature),
             )
     finally:
         journal.close()
@@ -131,7 +121,7 @@ def with_tools(params: Params, wanted: Sequence[str]) -> Params:
 
 
 def _card(suite: Suite, params: Params, arguments: argparse.Namespace, policy_id: str) -> RunCard:
-    model = policy_id if arguments.control is None else f"{policy_id}, {arguments.control}"
+    model = policy_id if arguments.control == NO_CONTROL else f"{policy_id}, {arguments.control}"
     return RunCard(
         suite=suite.name,
         file=arguments.file.name,

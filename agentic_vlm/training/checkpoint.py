@@ -1,6 +1,7 @@
 """Checkpoints: weights, processor and the card that says where they come from."""
 
 import hashlib
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Any
 from agentic_vlm.schema import CheckpointCard
 
 _CARD = "card.json"
+_HOW_IT_WAS_READ = ("is_local", "local_files_only")
 
 
 def checkpoint_digest(folder: Path) -> str:
@@ -56,6 +58,7 @@ def save_checkpoint(
     with _appearing_whole(folder) as draft:
         model.save_pretrained(draft)
         processor.save_pretrained(draft)
+        _forget_how_it_was_read(draft)
         card = CheckpointCard(
             checkpoint_id=checkpoint_digest(draft),
             stage=stage,
@@ -70,6 +73,18 @@ def save_checkpoint(
         )
         (draft / _CARD).write_text(card.model_dump_json(indent=2) + "\n")
     return card
+
+
+def _forget_how_it_was_read(folder: Path) -> None:
+    """Leave out of the tokenizer's settings whether it was read with or without a network.
+
+    transformers writes it down, so that equal weights had another id where HF_HUB_OFFLINE was set.
+    """
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    for name in _HOW_IT_WAS_READ:
+        settings.pop(name, None)
+    path.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """The control runs by name, and how each changes what episodes share."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from agentic_vlm.agent.batch import run_batch
 from agentic_vlm.agent.runtime import Runtime
@@ -29,28 +30,34 @@ KITS: dict[str, Callable[[Toolkit], Toolkit]] = {
 CONTROLS = (*KITS, *CHANGES)
 """Names of the control runs."""
 
-RunTasks = Callable[[Sequence[EpisodeTask]], Awaitable[list[Episode]]]
-"""Runs tasks and returns their episodes in order."""
+NO_CONTROL = "none"
+"""Name of an ordinary run."""
+
+OnEpisode = Callable[[EpisodeTask, Episode], None]
+"""Told of each episode as it ends."""
 
 
-def tasks_runner(
-    control: str,
-    runtime: Runtime,
-    *,
-    temperature: float,
-    on_episode: Callable[[EpisodeTask, Episode], None],
-) -> RunTasks:
-    """Return what runs tasks under a control; `none` is an ordinary run.
+class RunTasks(Protocol):
+    """Runs tasks, all at once."""
+
+    async def __call__(
+        self, tasks: Sequence[EpisodeTask], *, on_episode: OnEpisode
+    ) -> list[Episode]:
+        """Return the episodes in the order of the tasks."""
+        ...
+
+
+def tasks_runner(control: str, runtime: Runtime, *, temperature: float) -> RunTasks:
+    """Return what runs tasks under a control.
 
     Args:
-        control: `none`, or one of CONTROLS.
+        control: NO_CONTROL, or one of CONTROLS.
         runtime: policy and tools, as opened.
         temperature: of sampling.
-        on_episode: told of each episode as it ends.
     """
+    kit = KITS[control](runtime.kit) if control in KITS else runtime.kit
 
-    async def run_plain(tasks: Sequence[EpisodeTask]) -> list[Episode]:
-        kit = KITS[control](runtime.kit) if control in KITS else runtime.kit
+    async def run_plain(tasks: Sequence[EpisodeTask], *, on_episode: OnEpisode) -> list[Episode]:
         return await run_batch(
             tasks,
             policy=runtime.policy,
@@ -60,20 +67,15 @@ def tasks_runner(
             on_episode=on_episode,
         )
 
-    async def run_with_change(tasks: Sequence[EpisodeTask]) -> list[Episode]:
-        done: dict[str, Episode] = {}
-
-        def keep(task: EpisodeTask, episode: Episode) -> None:
-            done[task.episode_id(runtime.policy.policy_id)] = episode
-            on_episode(task, episode)
-
-        await run_changed(
+    async def run_with_change(
+        tasks: Sequence[EpisodeTask], *, on_episode: OnEpisode
+    ) -> list[Episode]:
+        return await run_changed(
             tasks,
             change=CHANGES[control],
             runtime=runtime,
             temperature=temperature,
-            on_episode=keep,
+            on_episode=on_episode,
         )
-        return [done[task.episode_id(runtime.policy.policy_id)] for task in tasks]
 
     return run_with_change if control in CHANGES else run_plain

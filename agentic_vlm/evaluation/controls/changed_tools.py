@@ -138,8 +138,8 @@ async def run_changed(
     runtime: Runtime,
     temperature: float,
     on_episode: Callable[[EpisodeTask, Episode], None],
-) -> None:
-    """Run episodes under a change of their tools, all at once; outages end them as ever."""
+) -> list[Episode]:
+    """Return the episodes of tasks under a change of their tools; outages end them as ever."""
     policy = _EditedPolicy(runtime.policy, change.edit)
     renderer = None
     if runtime.renderer is not None:
@@ -147,7 +147,7 @@ async def run_changed(
         renderer.edit = change.edit
     policy.expect(len(tasks))
 
-    async def run(task: EpisodeTask) -> None:
+    async def run(task: EpisodeTask) -> Episode:
         toolbox = ChangedToolbox.for_episode(runtime.kit, images=task.images, seed=task.seed)
         toolbox.change = change
         try:
@@ -162,7 +162,8 @@ async def run_changed(
         finally:
             policy.done(task.episode_id(policy.policy_id))
         on_episode(task, episode)
+        return episode
 
     async with asyncio.TaskGroup() as group:
-        for task in tasks:
-            group.create_task(run(task))
+        running = [group.create_task(run(task)) for task in tasks]
+    return [done.result() for done in running]

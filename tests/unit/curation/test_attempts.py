@@ -1,12 +1,6 @@
 import asyncio
-import json
-
-import httpx2
-import openai
 
 from agentic_vlm.agent.runtime import Runtime
-from agentic_vlm.backends.openai_http import OpenAIPolicy
-from agentic_vlm.backends.patient import PatientPolicy
 from agentic_vlm.backends.scripted import ScriptedPolicy
 from agentic_vlm.curation.attempts import ProbeWork, run_attempts
 from agentic_vlm.curation.schedule import Rules, Schedule
@@ -17,6 +11,7 @@ from agentic_vlm.schema import Verdict
 from agentic_vlm.search.fake import FakeSearch
 from agentic_vlm.store import ImageStore
 from agentic_vlm.tools.toolbox import Toolkit
+from tests.servers import serve_red
 
 
 def probe(folder, samples, script):
@@ -54,21 +49,7 @@ def run(folder, samples, policy, *, server=None):
 def served(folder, samples, *, max_requests=None):
     """Run all attempts with a server that refuses after some; return how many it answered."""
     seeds = []
-
-    def respond(request):
-        if len(seeds) == max_requests:
-            return httpx2.Response(401, json={"error": {"message": "no"}})
-        seeds.append(json.loads(request.content)["seed"])
-        choice = {"index": 0, "finish_reason": "stop"}
-        choice["message"] = {"role": "assistant", "content": "<answer>red</answer>"}
-        body = {"id": "1", "object": "chat.completion", "created": 0, "model": "m"}
-        return httpx2.Response(200, json={**body, "choices": [choice]})
-
-    http = httpx2.AsyncClient(transport=httpx2.MockTransport(respond))
-    client = openai.AsyncOpenAI(
-        base_url="http://server.test/v1", api_key="k", http_client=http, max_retries=0
-    )
-    policy = PatientPolicy(OpenAIPolicy("m", client=client, policy_id="base"), patience_s=1.0)
+    policy = serve_red(seeds, max_requests=max_requests, policy_id="base")
     try:
         return run(folder, samples, policy, server=policy), seeds
     except BackendUnavailable as fault:

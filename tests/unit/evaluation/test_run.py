@@ -1,15 +1,10 @@
 """Answering suites with a model, and grading the answers."""
 
 import asyncio
-import json
 
-import httpx2
-import openai
 import pytest
 
 from agentic_vlm.agent.runtime import Runtime
-from agentic_vlm.backends.openai_http import OpenAIPolicy
-from agentic_vlm.backends.patient import PatientPolicy
 from agentic_vlm.backends.scripted import ScriptedPolicy
 from agentic_vlm.errors import BackendUnavailable
 from agentic_vlm.evaluation.run import (
@@ -27,6 +22,7 @@ from agentic_vlm.schema import ProbeMode, Trajectory, Verdict
 from agentic_vlm.search.fake import FakeSearch
 from agentic_vlm.store import ImageStore, ImageWriter, Parts
 from agentic_vlm.tools.toolbox import Toolkit
+from tests.servers import serve_red
 
 PARAMS = Params(agent=AgentParams(max_concurrent=2, max_infrastructure_retries=0))
 CROP = "<think>look</think><code>\n```python\nimage_1.crop((0, 0, 30, 30))\n```\n</code>"
@@ -158,30 +154,11 @@ def test_every_mode_asks_every_sample(suite):
     assert [ask.mode for ask in asks] == [ProbeMode.DIRECT] * 4 + [ProbeMode.AGENT] * 4
 
 
-def serve(asked, *, max_requests):
-    """Return a server that answers each turn and refuses the key after some requests."""
-
-    def respond(request):
-        if len(asked) == max_requests:
-            return httpx2.Response(401, json={"error": {"message": "no"}})
-        asked.append(json.loads(request.content)["seed"])
-        choice = {"index": 0, "finish_reason": "stop"}
-        choice["message"] = {"role": "assistant", "content": "<answer>red</answer>"}
-        body = {"id": "1", "object": "chat.completion", "created": 0, "model": "m"}
-        return httpx2.Response(200, json={**body, "choices": [choice]})
-
-    http = httpx2.AsyncClient(transport=httpx2.MockTransport(respond))
-    client = openai.AsyncOpenAI(
-        base_url="http://server.test/v1", api_key="k", http_client=http, max_retries=0
-    )
-    return PatientPolicy(OpenAIPolicy("m", client=client), patience_s=1.0)
-
-
 def test_a_lost_server_ends_the_run_and_only_what_it_ended_is_asked_again(evaluate):
     first, second = [], []
     with pytest.raises(BackendUnavailable, match="finished attempts are kept"):
-        evaluate(None, server=serve(first, max_requests=3))
-    trajectories, num_done = evaluate(None, server=serve(second, max_requests=9))
+        evaluate(None, server=serve_red(first, max_requests=3))
+    trajectories, num_done = evaluate(None, server=serve_red(second, max_requests=9))
     assert (len(first), len(second), num_done) == (3, 1, 4)
     assert {row.stop_reason.value for row in trajectories} == {"answer"}
     assert len({row.trajectory_id for row in trajectories}) == len(trajectories) == 4

@@ -1,6 +1,6 @@
 """A two-layer model, its processor and episodes with tool pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -11,11 +11,20 @@ from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 from agentic_vlm.agent.context import TokenContext
 from agentic_vlm.agent.render import Renderer
 from agentic_vlm.params import VisionParams
+from agentic_vlm.training.rollouts import LoopThread
 from agentic_vlm.world.base_model import build_model, build_processor
 from agentic_vlm.world.drawing import derive_rng
 from agentic_vlm.world.scenes import make_plates
 
 VISION = VisionParams()
+
+
+@pytest.fixture
+def loop() -> Iterator[LoopThread]:
+    """Give a thread that runs the episodes of a test."""
+    thread = LoopThread()
+    yield thread
+    thread.close()
 
 
 @pytest.fixture(scope="session", autouse=True)

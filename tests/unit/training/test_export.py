@@ -38,6 +38,25 @@ def checkpoint(model: Any, processor: Any, tmp_path: Path) -> Path:
     return folder
 
 
+def test_how_the_tokenizer_was_read_is_no_part_of_a_checkpoint(
+    model: Any, processor: Any, tmp_path: Path
+) -> None:
+    cards = []
+    for name, settings in (
+        ("with", {"is_local": True, "local_files_only": False}),
+        ("without", {}),
+    ):
+        processor.tokenizer.init_kwargs.update(settings)
+        cards.append(
+            save_checkpoint(
+                tmp_path / name, model, processor, stage="train_rl", parent="", step=0, seed=0
+            )
+        )
+        for key in settings:
+            del processor.tokenizer.init_kwargs[key]
+    assert cards[0] == cards[1]
+
+
 @pytest.mark.slow
 def test_a_stock_folder_loads_without_this_package(checkpoint: Path, tmp_path: Path) -> None:
     assert main(["export", str(checkpoint), str(tmp_path / "out"), "--stock"]) == 0

@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,13 +75,6 @@ def _write(request: Request) -> str:
     if request.turn < kind:
         return lead + _CODE
     return f"{lead}It is so.</think><answer>{number if kind else 0}</answer>"
-
-
-@pytest.fixture
-def loop() -> Iterator[LoopThread]:
-    thread = LoopThread()
-    yield thread
-    thread.close()
 
 
 def make_roller(

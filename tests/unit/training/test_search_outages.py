@@ -1,7 +1,6 @@
 """Outages of the real search engine leave no trace in the update of RL."""
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,6 @@ from tests.unit.search.conftest import PAGES
 from tests.unit.training import test_rl as rl
 
 _PARAMS = rl._PARAMS.model_copy(update={"group_size": 12})
-
-
-@pytest.fixture
-def loop() -> Iterator[LoopThread]:
-    thread = LoopThread()
-    yield thread
-    thread.close()
 
 
 @pytest.fixture

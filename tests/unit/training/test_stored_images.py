@@ -1,6 +1,6 @@
 """Finished episodes keep their pictures encoded; the checks see them as ever."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 from PIL import Image
@@ -13,13 +13,6 @@ from agentic_vlm.training.stored_images import DecodedPictures, StoredImage, png
 from agentic_vlm.vision import encode_png
 from tests.unit.training.conftest import picture
 from tests.unit.training.test_rl import make_roller
-
-
-@pytest.fixture
-def loop() -> Iterator[LoopThread]:
-    thread = LoopThread()
-    yield thread
-    thread.close()
 
 
 @pytest.fixture

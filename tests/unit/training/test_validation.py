@@ -1,6 +1,6 @@
 """What is held out is measured and not trained on, and measuring changes no weight."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +69,6 @@ def test_the_loss_of_held_out_trajectories_is_theirs_and_training_is_as_without(
     assert measured[3] == pytest.approx(-float(torch.cat(scores).mean()), abs=1e-4)
     for one, two in zip(model.parameters(), plain.parameters(), strict=True):
         assert torch.equal(one, two)
-
-
-@pytest.fixture
-def loop() -> Iterator[LoopThread]:
-    thread = LoopThread()
-    yield thread
-    thread.close()
 
 
 def test_held_out_samples_are_answered_at_times_and_not_trained_on(
