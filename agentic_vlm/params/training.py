@@ -106,8 +106,8 @@ class TrainRlParams(Section):
     clip_high: PositiveFloat = 0.3
     """Upper clip of the probability ratio. Paper, section 4.1: 0.3."""
     kl: Annotated[float, Field(ge=0.0)] = 0.0
-    """Weight of the KL term. Paper, section 4.1: 0. The pocket has 0.05: without it RL forgot how to
-    answer direct questions (docs/decisions/0014-pocket-rl.md)."""
+    """Weight of the KL term. Paper, section 4.1: 0. The pocket has 0.05: without it RL forgot how
+    to answer direct questions (docs/decisions/0014-pocket-rl.md)."""
     temperature: Temperature = 1.0
     """Sampling temperature. Release: 1."""
     accuracy_weight: Share = 0.8
