@@ -15,7 +15,13 @@ from agentic_vlm.training.pretrain_vision import VisionPlan, build_heads, pretra
 from agentic_vlm.training.threads import use_threads
 from agentic_vlm.world.base_model import build_model, build_processor
 from agentic_vlm.world.entities import build_entities
-from agentic_vlm.world.lessons import chart_lesson, copy_lesson, names_lesson, receipt_lesson
+from agentic_vlm.world.lessons import (
+    chart_lesson,
+    copy_lesson,
+    names_lesson,
+    numbers_lesson,
+    receipt_lesson,
+)
 from agentic_vlm.world.provenance import base_code_sha256
 from agentic_vlm.world.samples import FAMILIES
 
@@ -109,13 +115,15 @@ def _dense_courses(params: BuildBaseParams, *, seed: int) -> tuple[VisionPlan, V
 
 
 def _lesson_courses(params: BuildBaseParams, *, seed: int) -> tuple[PretrainPlan, ...]:
-    """Return the courses: pointing, everything with the forms last, copying, the forms again.
+    """Return the courses: pointing, everything with the forms last, copying, prompted, forms again.
 
     Pointing is learned late and at once, from many lessons about plates; where other lessons were
     as frequent from the start, it was not learned at all (docs/decisions/0002-pocket-base.md).
     """
     rate = params.learning_rate
     course = partial(PretrainPlan, batch_size=32, save_every=params.save_every)
+    copying = (names_lesson, names_lesson, numbers_lesson)
+    reading = (chart_lesson, receipt_lesson)
     return (
         course(
             name="places",
@@ -150,15 +158,26 @@ def _lesson_courses(params: BuildBaseParams, *, seed: int) -> tuple[PretrainPlan
             focus_share=0.85,
         ),
         course(
+            name="prompted",
+            num_steps=params.num_prompted_steps,
+            learning_rate=rate / 2,
+            decay_share=0.0,
+            seed=seed + 5,
+            focus=(*copying, *copying, copy_lesson, *reading),
+            focus_share=0.8,
+            system_share=0.7,
+        ),
+        course(
             name="polish",
             num_steps=params.num_polish_steps,
             learning_rate=rate / 2,
             decay_share=1.0,
             seed=seed + 4,
-            focus=(names_lesson, chart_lesson, receipt_lesson),
-            focus_share=0.15,
-            form_share=0.75,
-            form_families=("reasoning", "reasoning", "reasoning", "search", *FAMILIES),
+            focus=(*copying, *reading),
+            focus_share=0.3,
+            form_share=0.7,
+            form_families=("reasoning", "reasoning", "search", "search", *FAMILIES),
+            system_share=0.7,
         ),
     )
 

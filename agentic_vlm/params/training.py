@@ -25,9 +25,11 @@ class BuildBaseParams(Section):
     """Steps of 32 lessons at half the learning rate, falling from the start, half of them forms."""
     num_copy_steps: PositiveInt = 400
     """Steps of 32 lessons, most of them copying names, charts and receipts."""
+    num_prompted_steps: PositiveInt = 500
+    """Steps like those of `num_copy_steps`, most lessons behind the system message of the loop:
+    what was done well in short questions was done badly there."""
     num_polish_steps: PositiveInt = 400
-    """Steps like those of `num_manner_steps`, most of them forms, many about charts and receipts:
-    read well in short questions, they were read badly under the long prompt."""
+    """Steps like those of `num_manner_steps`, many about charts, receipts and strangers."""
     learning_rate: PositiveFloat = 2e-3
     """Peak learning rate of AdamW. 1e-3 learned nothing in 7,000 samples."""
     decay_share: Share = 0.4

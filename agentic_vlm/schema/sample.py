@@ -45,6 +45,8 @@ class SolutionStep(Record):
     """CROP: left, top, right, bottom in pixels of the original picture; else absent."""
     text: str = ""
     """COMPUTE: the expression; TEXT_SEARCH: the query; else empty."""
+    notes: str = ""
+    """COMPUTE: what one writes down before, such as the values read from a chart; may be empty."""
     reads: str = ""
     """What the step lets one read: the label in the crop, the result, the name or the fact."""
 

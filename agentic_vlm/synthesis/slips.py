@@ -5,6 +5,7 @@ cold start must show how to go on.
 """
 
 import random
+from collections.abc import Sequence
 from enum import StrEnum
 
 from PIL import Image
@@ -35,6 +36,9 @@ class Conduct(StrEnum):
 _MISTAKES = (Conduct.WRONG, Conduct.BROKEN_CODE, Conduct.PLACEHOLDER, Conduct.GIVE_UP)
 _CODE_STEPS = (StepKind.CROP, StepKind.COMPUTE)
 _CAN_SLIP = (*_CODE_STEPS, StepKind.TEXT_SEARCH)
+_CAN_NOTICE = (StepKind.CROP, StepKind.TEXT_SEARCH)
+"""Steps whose observation shows a slip. A wrong operand prints a number like any other, and a
+recovery from it teaches to doubt right results."""
 
 
 def choose_conduct(
@@ -44,18 +48,19 @@ def choose_conduct(
     drawn = rng.random()
     if drawn < mistake_rate:
         return rng.choice(_MISTAKES) if sample.solution else Conduct.WRONG
-    if drawn < mistake_rate + recovery_rate and _slippery(sample):
+    if drawn < mistake_rate + recovery_rate and _slippery(sample, _CAN_NOTICE):
         return Conduct.RECOVERY
     return Conduct.CLEAN
 
 
-def choose_step(rng: random.Random, sample: CuratedSample) -> int:
+def choose_step(rng: random.Random, sample: CuratedSample, conduct: Conduct) -> int:
     """Return the number of the step at which the slip happens."""
-    return rng.choice(_slippery(sample) or range(len(sample.solution)))
+    kinds = _CAN_NOTICE if conduct is Conduct.RECOVERY else _CAN_SLIP
+    return rng.choice(_slippery(sample, kinds) or range(len(sample.solution)))
 
 
-def _slippery(sample: CuratedSample) -> list[int]:
-    return [at for at, step in enumerate(sample.solution) if step.kind in _CAN_SLIP]
+def _slippery(sample: CuratedSample, kinds: Sequence[StepKind]) -> list[int]:
+    return [at for at, step in enumerate(sample.solution) if step.kind in kinds]
 
 
 def slip(rng: random.Random, step: SolutionStep, picture: Image.Image | None) -> SolutionStep:

@@ -101,7 +101,7 @@ class _Lecturer:
             answer = self._sample.answer if is_clean else self._guess()
             yield self._turn("Easy.", write_answer(answer))
             return
-        slip_at = choose_step(self._rng, self._sample)
+        slip_at = choose_step(self._rng, self._sample, self._conduct)
         thought: str = ""
         reading: str | None = None
         for number, planned in enumerate(self._sample.solution):

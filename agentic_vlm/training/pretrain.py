@@ -7,14 +7,15 @@ data.
 import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import BatchFeature, Qwen3VLForConditionalGeneration
 
-from agentic_vlm.agent.prompt import PromptChoice
+from agentic_vlm.agent.prompt import PromptChoice, build_prompt
+from agentic_vlm.schema import ProbeMode
 from agentic_vlm.training.pretrain_agent import make_form_lesson
 from agentic_vlm.training.resume import save_state
 from agentic_vlm.world.drawing import derive_rng
@@ -52,6 +53,8 @@ class PretrainPlan:
     """Makers of lessons of which this course has more, each as often as the others."""
     focus_share: float = 0.0
     """Share of lessons from these makers."""
+    system_share: float = 0.0
+    """Share of the other lessons that stand behind the system message of the loop."""
     num_few_steps: int = 0
     """First steps, in which half of the lessons about places show one plate or two."""
 
@@ -128,6 +131,7 @@ class LessonBatches(IterableDataset[list[dict[str, torch.Tensor]]]):
         """Remember what to draw from; `first_step` is where a resumed run goes on."""
         self.plan, self.processor, self.entities = plan, processor, entities
         self.prompts = prompts
+        self.system = build_prompt("", num_images=0, mode=ProbeMode.AGENT, params=prompts).system
         self.first_step = first_step
 
     def __iter__(self) -> Iterator[list[dict[str, torch.Tensor]]]:
@@ -147,12 +151,19 @@ class LessonBatches(IterableDataset[list[dict[str, torch.Tensor]]]):
             is_few = step < self.plan.num_few_steps and rng.random() < 0.5
             return few_plates_lesson(rng) if is_few else plates_lesson(rng)
         if self.plan.focus and rng.random() < self.plan.focus_share:
-            return rng.choice(self.plan.focus)(rng)
+            return self._behind_system(rng.choice(self.plan.focus)(rng), rng)
         # The forms of the loop come last, while the learning rate falls: skills, then manners.
         if step >= self.plan.first_decay_step and rng.random() < self.plan.form_share:
             families = self.plan.form_families
             return make_form_lesson(rng, self.entities, self.prompts, families=families)
-        return make_lesson(rng, self.entities)
+        return self._behind_system(make_lesson(rng, self.entities), rng)
+
+    def _behind_system(self, lesson: Lesson, rng: random.Random) -> Lesson:
+        """Put the system message in front of some; skills learned without it fail behind it."""
+        if rng.random() >= self.plan.system_share:
+            return lesson
+        first, *others = lesson
+        return (replace(first, system=self.system), *others)
 
 
 def _size(lesson: Lesson) -> tuple[int, int]:

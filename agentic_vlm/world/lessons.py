@@ -14,7 +14,15 @@ from PIL import Image
 from agentic_vlm.schema import Need
 from agentic_vlm.world.drawing import NUM_CELLS, Box, cell_box
 from agentic_vlm.world.entities import Entity, article_text, make_emblem, make_entity
-from agentic_vlm.world.questions import Question, ask_arithmetic, ask_chart, ask_plates, ask_receipt
+from agentic_vlm.world.questions import (
+    Question,
+    ask_arithmetic,
+    ask_chart,
+    ask_plates,
+    ask_receipt,
+    read_bars,
+    read_items,
+)
 from agentic_vlm.world.scenes import (
     BarChart,
     Plate,
@@ -123,12 +131,17 @@ def crops_lesson(rng: random.Random) -> Lesson:
     return tuple(exchanges)
 
 
-def _sum_expression(chart: BarChart) -> str:
-    return "+".join(str(bar.value) for bar in chart.bars)
+def _sum(chart: BarChart) -> str:
+    """Return what one notes and computes: one value after the other by its colour, then the sum.
+
+    Without the notes, hardly a sum of several values was right.
+    """
+    return f"{read_bars(chart.bars)}. {'+'.join(str(bar.value) for bar in chart.bars)}"
 
 
-def _total_expression(receipt: Receipt) -> str:
-    return "+".join(f"{item.quantity}*{item.price}" for item in receipt.items)
+def _total(receipt: Receipt) -> str:
+    expression = "+".join(f"{item.quantity}*{item.price}" for item in receipt.items)
+    return f"{read_items(receipt.items)}. {expression}"
 
 
 def chart_lesson(rng: random.Random) -> Lesson:
@@ -139,13 +152,13 @@ def chart_lesson(rng: random.Random) -> Lesson:
         Exchange(f"What is the value of the {bar.colour} bar?", str(bar.value))
         for bar in chart.bars
     ]
-    exchanges.append(Exchange("Write the sum of all bars.", _sum_expression(chart)))
+    exchanges.append(Exchange("Write the sum of all bars.", _sum(chart)))
     for _ in range(2):
         a, b = rng.sample(chart.bars, 2)
         exchanges.append(
             Exchange(
                 f"Write the product of the {a.colour} bar and the {b.colour} bar.",
-                f"{a.value}*{b.value}",
+                f"{read_bars([a, b])}. {a.value}*{b.value}",
             )
         )
         if a.value < 10 and b.value < 10:
@@ -164,7 +177,7 @@ def receipt_lesson(rng: random.Random) -> Lesson:
             Exchange(f"What is the price of the {item.colour} item?", str(item.price)),
             Exchange(f"What is the quantity of the {item.colour} item?", str(item.quantity)),
         ]
-    exchanges.append(Exchange("Write the total of the receipt.", _total_expression(receipt)))
+    exchanges.append(Exchange("Write the total of the receipt.", _total(receipt)))
     rng.shuffle(exchanges)
     return _with_picture(receipt.render(rng), exchanges)
 
@@ -236,10 +249,23 @@ def names_lesson(rng: random.Random) -> Lesson:
     taught it.
     """
     exchanges: list[Exchange] = []
-    for _ in range(3):
+    for _ in range(4):
         name = make_entity(rng).name
         exchanges.append(Exchange(f"1. {name} emblem\nWhose emblem?", name))
         exchanges += rng.sample(_queries(rng), 2)
+    return tuple(exchanges)
+
+
+def numbers_lesson(rng: random.Random) -> Lesson:
+    """Copy long numbers and write word problems as code: digits are tokens, and they repeat."""
+    exchanges: list[Exchange] = []
+    for _ in range(4):
+        number = rng.randrange(10 ** rng.randrange(1, 8))
+        exchanges.append(Exchange(f"stdout: {number}\nWhich number?", str(number)))
+        problem = ask_arithmetic(rng, need=Need.TOOL, difficulty=rng.randrange(4))
+        code = f"print({problem.solution[0].text})"
+        exchanges.append(Exchange(f"Write it as code. {problem.text}", code))
+    rng.shuffle(exchanges)
     return tuple(exchanges)
 
 

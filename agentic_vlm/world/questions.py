@@ -1,12 +1,13 @@
 """Questions about scenes, with answers and reference solutions."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agentic_vlm.schema import AnswerType, Need, SolutionStep, StepKind
 from agentic_vlm.world.drawing import cell_box
 from agentic_vlm.world.entities import Entity
-from agentic_vlm.world.scenes import BarChart, Plate, PlateScene, Receipt
+from agentic_vlm.world.scenes import Bar, BarChart, Item, Plate, PlateScene, Receipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +23,26 @@ class Question:
     flags: tuple[str, ...] = ()
 
 
-def _compute(expression: str, result: int) -> SolutionStep:
-    return SolutionStep(kind=StepKind.COMPUTE, text=expression, reads=str(result))
+def read_bars(bars: Sequence[Bar]) -> str:
+    """Return the values of bars as one notes them before computing.
+
+    >>> read_bars([Bar("red", 0, 12), Bar("blue", 2, 7)])
+    'red 12, blue 7'
+    """
+    return ", ".join(f"{bar.colour} {bar.value}" for bar in bars)
+
+
+def read_items(items: Sequence[Item]) -> str:
+    """Return the lines of a receipt as one notes them before computing.
+
+    >>> read_items([Item("red", 2, 40)])
+    'red 2*40'
+    """
+    return ", ".join(f"{item.colour} {item.quantity}*{item.price}" for item in items)
+
+
+def _compute(expression: str, result: int, *, notes: str = "") -> SolutionStep:
+    return SolutionStep(kind=StepKind.COMPUTE, text=expression, notes=notes, reads=str(result))
 
 
 def _crop(plate: Plate) -> SolutionStep:
@@ -100,12 +119,14 @@ def ask_chart(rng: random.Random, chart: BarChart, *, need: Need) -> Question:
     if rng.random() < 0.5:
         result = first.value * second.value
         text = f"What is the product of the {first.colour} bar and the {second.colour} bar?"
-        step = _compute(f"{first.value}*{second.value}", result)
+        notes = read_bars([first, second])
+        step = _compute(f"{first.value}*{second.value}", result, notes=notes)
         template = "product"
     else:
         result = sum(bar.value for bar in chart.bars)
         text = "What is the sum of all bars?"
-        step = _compute("+".join(str(bar.value) for bar in chart.bars), result)
+        expression = "+".join(str(bar.value) for bar in chart.bars)
+        step = _compute(expression, result, notes=read_bars(chart.bars))
         template = "sum"
     return Question(
         text=text,
@@ -144,7 +165,7 @@ def ask_receipt(rng: random.Random, receipt: Receipt, *, need: Need) -> Question
         need=need,
         template="total",
         answer_type=AnswerType.INTEGER,
-        solution=(_compute(expression, total),),
+        solution=(_compute(expression, total, notes=read_items(receipt.items)),),
         flags=("perception", "reason"),
     )
 

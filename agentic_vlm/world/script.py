@@ -69,7 +69,7 @@ def think_before(step: SolutionStep, question: str) -> str:
             colour = _COLOUR.search(question)
             return f"Look closer at the {colour[1]} plate." if colour else "Look closer."
         case StepKind.COMPUTE:
-            return "Compute it."
+            return f"{step.notes}. Compute it." if step.notes else "Compute it."
         case StepKind.IMAGE_SEARCH:
             return "Find the emblem."
         case StepKind.TEXT_SEARCH:

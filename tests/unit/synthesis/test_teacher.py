@@ -141,6 +141,22 @@ def test_a_recovery_makes_one_more_call_without_error_and_is_right(play, family,
     assert re.search("There is no label|wrong plate|That is not it", str(trajectory.turns))
 
 
+@pytest.mark.parametrize("index", range(4))
+def test_nobody_doubts_a_number_that_looks_like_any_other(play, index):
+    for family in ("reasoning", "text"):
+        sample, (trajectory,) = play(family, index, recovery_rate=1.0)
+        assert trajectory.answer == sample.answer
+        assert trajectory.num_calls == len(sample.solution) == 1
+
+
+@pytest.mark.parametrize("index", range(8))
+def test_values_are_noted_before_they_are_computed_with(play, index):
+    _, (trajectory,) = play("reasoning", index)
+    notes, code = trajectory.turns[0].text.split(" Compute it.")
+    noted = re.findall(r"[a-z] ([\d*]+)", notes)
+    assert noted == re.findall(r"\d+\*\d+|\d+", code) or "*".join(noted) in code
+
+
 def test_a_fault_of_a_tool_shows_in_the_answer(play):
     sample, (trajectory,) = play("integration", 1, shift=7)
     assert trajectory.answer != sample.answer
