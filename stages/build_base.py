@@ -14,14 +14,9 @@ from agentic_vlm.training.pretrain import PretrainPlan, pretrain
 from agentic_vlm.training.pretrain_vision import VisionPlan, build_heads, pretrain_vision
 from agentic_vlm.training.threads import use_threads
 from agentic_vlm.world.base_model import build_model, build_processor
+from agentic_vlm.world.copying import copy_lesson, names_lesson, numbers_lesson
 from agentic_vlm.world.entities import build_entities
-from agentic_vlm.world.lessons import (
-    chart_lesson,
-    copy_lesson,
-    names_lesson,
-    numbers_lesson,
-    receipt_lesson,
-)
+from agentic_vlm.world.lessons import chart_lesson, receipt_lesson
 from agentic_vlm.world.provenance import base_code_sha256
 from agentic_vlm.world.samples import FAMILIES
 

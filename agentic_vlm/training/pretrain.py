@@ -20,7 +20,8 @@ from agentic_vlm.training.pretrain_agent import make_form_lesson
 from agentic_vlm.training.resume import save_state
 from agentic_vlm.world.drawing import derive_rng
 from agentic_vlm.world.entities import Entity
-from agentic_vlm.world.lessons import Lesson, few_plates_lesson, make_lesson, plates_lesson
+from agentic_vlm.world.exchange import Lesson
+from agentic_vlm.world.lessons import few_plates_lesson, make_lesson, plates_lesson
 from agentic_vlm.world.processor import ImageOnlyQwen3VLProcessor
 from agentic_vlm.world.samples import FAMILIES
 
@@ -159,11 +160,21 @@ class LessonBatches(IterableDataset[list[dict[str, torch.Tensor]]]):
         return self._behind_system(make_lesson(rng, self.entities), rng)
 
     def _behind_system(self, lesson: Lesson, rng: random.Random) -> Lesson:
-        """Put the system message in front of some; skills learned without it fail behind it."""
+        """Put the system message in front of some; skills learned without it fail behind it.
+
+        Their questions ask for the answer alone, as those of direct mode do. Else a question of the
+        world would have two forms of answer behind one prompt, with and without a thought.
+        """
         if rng.random() >= self.plan.system_share:
             return lesson
-        first, *others = lesson
+        first, *others = (
+            replace(exchange, prompt=self._answer_only(exchange.prompt)) for exchange in lesson
+        )
         return (replace(first, system=self.system), *others)
+
+    def _answer_only(self, question: str) -> str:
+        direct = ProbeMode.DIRECT
+        return build_prompt(question, num_images=0, mode=direct, params=self.prompts).user
 
 
 def _size(lesson: Lesson) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from agentic_vlm.tools.neutralise import IMAGE_MARK
 from agentic_vlm.tools.observe import code_text, image_search_text, text_search_text
 from agentic_vlm.world.drawing import NUM_CELLS, cell_box
 from agentic_vlm.world.entities import Entity, article_text, make_code, make_entity
-from agentic_vlm.world.lessons import Exchange, Lesson
+from agentic_vlm.world.exchange import Exchange, Lesson
 from agentic_vlm.world.samples import FAMILIES, WorldSample, make_looks, make_sample
 from agentic_vlm.world.script import think_after, think_before, write_answer, write_step, write_turn
 

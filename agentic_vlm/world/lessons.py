@@ -7,13 +7,14 @@ base that had learned cells had to learn pixels again in the cold start.
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from PIL import Image
 
 from agentic_vlm.schema import Need
+from agentic_vlm.world.copying import copy_lesson, facts_of
 from agentic_vlm.world.drawing import NUM_CELLS, Box, cell_box
-from agentic_vlm.world.entities import Entity, article_text, make_emblem, make_entity
+from agentic_vlm.world.entities import Entity, make_emblem
+from agentic_vlm.world.exchange import Exchange, Lesson, with_picture
 from agentic_vlm.world.questions import (
     Question,
     ask_arithmetic,
@@ -38,22 +39,6 @@ EMPTY_CROP = "none"
 """What a crop without a plate shows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """One question and its answer, with the pictures that come before the question."""
-
-    prompt: str
-    answer: str
-    pictures: tuple[Image.Image, ...] = ()
-    system: str = ""
-    """System message before the question; first exchange only."""
-    prefill: str = ""
-    """What is written for the model at the start of the answer; untrained."""
-
-
-Lesson = tuple[Exchange, ...]
-
-
 def format_box(box: Box) -> str:
     """Return a box as code writes it.
 
@@ -61,11 +46,6 @@ def format_box(box: Box) -> str:
     '112,56,168,112'
     """
     return ",".join(map(str, box))
-
-
-def _with_picture(picture: Image.Image, exchanges: Sequence[Exchange]) -> Lesson:
-    first, *others = exchanges
-    return (Exchange(first.prompt, first.answer, (picture,)), *others)
 
 
 def _plain(question: Question) -> Exchange:
@@ -94,7 +74,7 @@ def plates_lesson(rng: random.Random) -> Lesson:
             for plate in rng.sample(scene.plates, 2)
         ]
     rng.shuffle(exchanges)
-    return _with_picture(scene.render(rng), exchanges)
+    return with_picture(scene.render(rng), exchanges)
 
 
 def few_plates_lesson(rng: random.Random) -> Lesson:
@@ -102,7 +82,7 @@ def few_plates_lesson(rng: random.Random) -> Lesson:
     scene = make_plates(rng, difficulty=rng.randrange(4), num_plates=rng.randrange(1, 3))
     exchanges = [_place(rng, plate) for plate in scene.plates for _ in range(3)]
     rng.shuffle(exchanges)
-    return _with_picture(scene.render(rng), exchanges)
+    return with_picture(scene.render(rng), exchanges)
 
 
 def crop_exchange(rng: random.Random, scene: PlateScene, picture: Image.Image) -> Exchange:
@@ -165,7 +145,7 @@ def chart_lesson(rng: random.Random) -> Lesson:
             text = f"What is the product of the {a.colour} bar and the {b.colour} bar?"
             exchanges.append(Exchange(text, str(a.value * b.value)))
     rng.shuffle(exchanges)
-    return _with_picture(chart.render(rng), exchanges)
+    return with_picture(chart.render(rng), exchanges)
 
 
 def receipt_lesson(rng: random.Random) -> Lesson:
@@ -179,7 +159,7 @@ def receipt_lesson(rng: random.Random) -> Lesson:
         ]
     exchanges.append(Exchange("Write the total of the receipt.", _total(receipt)))
     rng.shuffle(exchanges)
-    return _with_picture(receipt.render(rng), exchanges)
+    return with_picture(receipt.render(rng), exchanges)
 
 
 def emblem_lesson(rng: random.Random) -> Lesson:
@@ -207,84 +187,9 @@ def text_lesson(rng: random.Random, entities: Sequence[Entity]) -> Lesson:
             Exchange(f"Write it as code. {problem.text}", f"print({problem.solution[0].text})")
         )
     for famous in rng.sample([entity for entity in entities if entity.is_famous], 2):
-        exchanges.append(rng.choice(_facts(famous)))
+        exchanges.append(rng.choice(facts_of(famous)))
     rng.shuffle(exchanges)
     return tuple(exchanges)
-
-
-def _facts(entity: Entity) -> list[Exchange]:
-    return [
-        Exchange(f"In which year was {entity.name} founded?", str(entity.founded)),
-        Exchange(f"How many members has {entity.name}?", str(entity.members)),
-    ]
-
-
-def copy_lesson(rng: random.Random) -> Lesson:
-    """Read a page about strangers, and write queries and code with the words of a question.
-
-    Every name is new: a base that had read of the same thousand names again and again did not copy
-    names that it had not read of.
-    """
-    shown = [make_entity(rng) for _ in range(rng.randrange(1, 4))]
-    page = "\n".join(
-        f"{number}. {e.name}: {article_text(e)}" for number, e in enumerate(shown, start=1)
-    )
-    asked: list[Exchange] = []
-    for entity in shown:
-        asked += [
-            *_facts(entity),
-            Exchange(
-                f"In which year was the owner of code {entity.code} founded?", str(entity.founded)
-            ),
-            Exchange(f"Who has the code {entity.code}?", entity.name),
-        ]
-    kept = rng.sample(asked, 4)
-    return (Exchange(f"{page}\n{kept[0].prompt}", kept[0].answer), *kept[1:], *_queries(rng))
-
-
-def names_lesson(rng: random.Random) -> Lesson:
-    """Say whose emblem was found and write queries: nothing but copying single names.
-
-    Copying a name of several tokens takes dense lessons; a few names between other things hardly
-    taught it.
-    """
-    exchanges: list[Exchange] = []
-    for _ in range(4):
-        name = make_entity(rng).name
-        exchanges.append(Exchange(f"1. {name} emblem\nWhose emblem?", name))
-        exchanges += rng.sample(_queries(rng), 2)
-    return tuple(exchanges)
-
-
-def numbers_lesson(rng: random.Random) -> Lesson:
-    """Copy long numbers and write word problems as code: digits are tokens, and they repeat."""
-    exchanges: list[Exchange] = []
-    for _ in range(4):
-        number = rng.randrange(10 ** rng.randrange(1, 8))
-        exchanges.append(Exchange(f"stdout: {number}\nWhich number?", str(number)))
-        problem = ask_arithmetic(rng, need=Need.TOOL, difficulty=rng.randrange(4))
-        code = f"print({problem.solution[0].text})"
-        exchanges.append(Exchange(f"Write it as code. {problem.text}", code))
-    rng.shuffle(exchanges)
-    return tuple(exchanges)
-
-
-def _queries(rng: random.Random) -> list[Exchange]:
-    """Return what one would search for and compute, with names and numbers never seen before."""
-    asker, other = make_entity(rng), make_entity(rng)
-    year = asker.founded
-    exchanges = [
-        Exchange(
-            f"Write the query for: In which year was {asker.name} founded?", f"{asker.name} founded"
-        ),
-        Exchange(
-            f"Write the query for: How many members has {other.name}?", f"{other.name} members"
-        ),
-        Exchange(f"1. {other.name} emblem\n2. {asker.name} emblem\nWhose emblem?", other.name),
-        Exchange(f"It is {asker.code}. Write the query for: founded.", f"code {asker.code}"),
-        Exchange(f"It is {year}. Write it as code. How old in the year 2000?", f"2000-{year}"),
-    ]
-    return rng.sample(exchanges, 4)
 
 
 _MAKERS: tuple[tuple[float, Callable[[random.Random], Lesson]], ...] = (

@@ -11,6 +11,8 @@ _MODULES = (
     ("agentic_vlm.world", "questions.py"),
     ("agentic_vlm.world", "samples.py"),
     ("agentic_vlm.world", "script.py"),
+    ("agentic_vlm.world", "exchange.py"),
+    ("agentic_vlm.world", "copying.py"),
     ("agentic_vlm.world", "lessons.py"),
     ("agentic_vlm.world", "truth.py"),
     ("agentic_vlm.world", "base_model.py"),

@@ -4,13 +4,8 @@ import pytest
 
 from agentic_vlm.params import load_params
 from agentic_vlm.training.pretrain import LessonBatches, PretrainPlan
-from agentic_vlm.world.lessons import (
-    chart_lesson,
-    copy_lesson,
-    names_lesson,
-    numbers_lesson,
-    receipt_lesson,
-)
+from agentic_vlm.world.copying import copy_lesson, names_lesson, numbers_lesson
+from agentic_vlm.world.lessons import chart_lesson, receipt_lesson
 
 TEXT_ONLY = (names_lesson, numbers_lesson, copy_lesson)
 
@@ -58,3 +53,6 @@ def test_a_share_of_the_lessons_stands_behind_the_system_message(share, low, hig
     lessons = [batches._lesson(0, random.Random(seed)) for seed in range(200)]
     assert low <= sum(lesson[0].system != "" for lesson in lessons) <= high
     assert all(exchange.system == "" for lesson in lessons for exchange in lesson[1:])
+    for lesson in lessons:
+        is_short = ["answer only" in exchange.prompt for exchange in lesson]
+        assert all(is_short) if lesson[0].system else not any(is_short)
