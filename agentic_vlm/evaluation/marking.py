@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from agentic_vlm.evaluation.run_modes import RunMode
 from agentic_vlm.evaluation.suites import SUITES
 from agentic_vlm.evaluation.suites.item import label_in
 from agentic_vlm.evaluation.suites.item import rule_of as published_rule
@@ -18,6 +19,7 @@ from agentic_vlm.grading import (
     Mode,
     Reference,
     Rule,
+    extract_answer,
     extract_as_released,
     grade_by_rule,
     grade_with_judge,
@@ -84,9 +86,13 @@ def answer_of(trajectory: Trajectory, sample: RawSample, *, mode: Mode) -> str |
     """Return the answer that counts.
 
     In mode `paper` a published suite takes the first answer tags of the last message, else all of
-    it, as the released evaluation does. A suite that asks for a form, such as JSON, reads it.
+    it, as the released evaluation does. Runs of mode `think` have a thought before the answer: what
+    stands in it is none, nor is a thought that never ends. A suite that asks for a form, such as
+    JSON, reads it.
     """
     answer = trajectory.answer
+    if trajectory.mode == RunMode.THINK and answer is not None:
+        answer = extract_answer(trajectory.turns[-1].text)
     is_published = bool(published_rule(sample)[0])
     is_ended = trajectory.turns and trajectory.stop_reason is not StopReason.INFRASTRUCTURE
     if mode is Mode.PAPER and is_published and is_ended:
