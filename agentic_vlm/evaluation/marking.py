@@ -31,8 +31,22 @@ from agentic_vlm.schema import RawSample, ScoredAnswer, StopReason, Trajectory, 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 # Rules whose strict form says more than the type of the answer does.
 _OWN_STRICT = frozenset(
-    {Rule.RELAXED, Rule.COUNT, Rule.LETTERS, Rule.OCR, Rule.OCR_FORMULA, Rule.CHOICE, Rule.LETTER}
+    {
+        Rule.RELAXED,
+        Rule.COUNT,
+        Rule.LETTERS,
+        Rule.OCR,
+        Rule.OCR_FORMULA,
+        Rule.CHOICE,
+        Rule.LETTER,
+        Rule.DYNAMATH_FLOAT,
+        Rule.TOKEN_F1,
+        Rule.REQUERY,
+        Rule.RERANK,
+    }
 )
+# What such a rule finds is a share, which no judge is asked about, and the paper has no other rule.
+_MEASURED = frozenset({Rule.TOKEN_F1, Rule.REQUERY, Rule.RERANK})
 # In mode strict, other words may still be right; the authors' rules say so themselves.
 _OPEN_STRICT = frozenset({Rule.OCR, Rule.RELAXED})
 
@@ -62,6 +76,11 @@ async def mark_answer(
         return await grade_with_judge(
             answer, sample, question=sample.question, judge=judge, params=params
         )
+    if wanted.rule in _MEASURED:
+        grade = grade_by_rule(
+            wanted.rule, answer, wanted.reference, params=params, mode=Mode.OFFICIAL
+        )
+        return grade._replace(rule=f"{mode.value}:{grade.rule}")
     grade = grade_by_rule(wanted.rule, answer, wanted.reference, params=params, mode=mode)
     is_open = grade.verdict is Verdict.UNGRADED or (
         mode is Mode.STRICT
@@ -101,6 +120,16 @@ def answer_of(trajectory: Trajectory, sample: RawSample, *, mode: Mode) -> str |
     if suite is None or suite.read_answer is None or answer is None:
         return answer
     return suite.read_answer(answer)
+
+
+def measured_flags(trajectory: Trajectory, grade: Grade, sample: RawSample) -> tuple[str, ...]:
+    """Return what the suite measures beside the verdict, as labels `name=0.500000`."""
+    suite = SUITES.get(sample.split)
+    is_outage = trajectory.stop_reason is StopReason.INFRASTRUCTURE
+    if suite is None or suite.measure is None or is_outage:
+        return ()
+    measures = suite.measure(trajectory, sample, grade)
+    return tuple(f"{name}={value:.6f}" for name, value in sorted(measures.items()))
 
 
 def modes_told(scores: Sequence[ScoredAnswer]) -> str:

@@ -17,8 +17,9 @@ from agentic_vlm.agent.state import Episode
 from agentic_vlm.agent.task import EpisodeTask, episode_seed
 from agentic_vlm.errors import JudgeUnavailable
 from agentic_vlm.evaluation.controls.catalogue import RunTasks, tasks_runner
-from agentic_vlm.evaluation.marking import answer_of, mark_answer
+from agentic_vlm.evaluation.marking import answer_of, mark_answer, measured_flags
 from agentic_vlm.evaluation.run_modes import RunMode
+from agentic_vlm.evaluation.suites.item import flags_of_score
 from agentic_vlm.grading import Grade, Judge, Mode
 from agentic_vlm.params import GradingParams, Params
 from agentic_vlm.schema import (
@@ -214,6 +215,12 @@ async def _grade(
         return Grade(Verdict.UNGRADED, "unavailable", str(fault))
 
 
+def _flags(trajectory: Trajectory, grade: Grade, sample: RawSample) -> tuple[str, ...]:
+    # Attempts of one sample are told apart by a label; the first one needs none.
+    attempt = (f"attempt={trajectory.attempt}",) if trajectory.attempt else ()
+    return (*flags_of_score(sample), *measured_flags(trajectory, grade, sample), *attempt)
+
+
 def _score(
     trajectory: Trajectory, grade: Grade, sample: RawSample, *, model: str, suite: str
 ) -> ScoredAnswer:
@@ -226,10 +233,7 @@ def _score(
         family=sample.family,
         need=sample.need,
         difficulty=sample.difficulty,
-        # Attempts of one sample are told apart by a label; the first one needs none.
-        flags=(*sample.flags, f"attempt={trajectory.attempt}")
-        if trajectory.attempt
-        else sample.flags,
+        flags=_flags(trajectory, grade, sample),
         verdict=grade.verdict,
         rule=grade.rule,
         answer=trajectory.answer,
