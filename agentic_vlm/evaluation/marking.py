@@ -95,6 +95,8 @@ async def mark_answer(
         references=wanted.reference.texts,
         judge=judge,
         is_open=is_open,
+        # Ours is a judge of texts, whatever the benchmark.
+        rubric="" if mode is Mode.STRICT else label_in(sample.flags, "rubric"),
     )
     if settled.rule == "judge":
         return settled

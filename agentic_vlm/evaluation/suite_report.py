@@ -56,9 +56,7 @@ def _gains(column: str, scores: Sequence[ScoredAnswer]) -> list[str]:
         without = [score for score in scores if column_of(score) == f"{column}_{mode}"]
         if own and without:
             lines = "\n".join(figure_lines(split_gains(own, without).figures()))
-            parts.append(
-                f"What tools add and harm, over all suites{told}:\n\n```\n{lines}\n```"
-            )
+            parts.append(f"What tools add and harm, over all suites{told}:\n\n```\n{lines}\n```")
     return parts
 
 

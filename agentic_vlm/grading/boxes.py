@@ -52,7 +52,9 @@ def read_tagged_boxes(text: str) -> list[Box]:
     >>> read_tagged_boxes("<box>[1,2,3,4]</box> <box>[1, 2, 3, 4]</box> [5,6,7,8]")
     [(1.0, 2.0, 3.0, 4.0)]
     """
-    boxes = [(float(x1), float(y1), float(x2), float(y2)) for x1, y1, x2, y2 in _TAGGED.findall(text)]
+    boxes = [
+        (float(x1), float(y1), float(x2), float(y2)) for x1, y1, x2, y2 in _TAGGED.findall(text)
+    ]
     return [box for box in boxes if box[0] < box[2] and box[1] < box[3]]
 
 

@@ -19,7 +19,8 @@ _PI = "\u03c0"
 _LETTERS = "ABCDE"
 _TOLERANCE = 0.001
 _MULTIPLE_OF_PI = re.compile(
-    r"([0-9]{0,9}(?:\.[0-9]{1,9})?)\s*\*?\s*(?:\u03c0|\\pi|pi)(?:\s*/\s*([0-9]{1,9}))?", re.IGNORECASE
+    r"([0-9]{0,9}(?:\.[0-9]{1,9})?)\s*\*?\s*(?:\u03c0|\\pi|pi)(?:\s*/\s*([0-9]{1,9}))?",
+    re.IGNORECASE,
 )
 
 

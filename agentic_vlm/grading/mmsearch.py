@@ -27,7 +27,7 @@ def grade_requery(answer: str, reference: Reference, params: GradingParams) -> F
         return doubt("too long for a search query", 0.0)
     best = max((bleu_1(answer, text) + rouge_l(answer, text)) / 2 for text in reference.texts)
     is_whole = answer.split() in [text.split() for text in reference.texts]
-    if 0 < best and not is_whole:
+    if best > 0 and not is_whole:
         return doubt("a share of the words of the query", best)
     return decide(is_whole, "the same query" if is_whole else "no common word", best)
 
@@ -75,7 +75,9 @@ def rouge_l(answer: str, reference: str) -> float:
     0.857143
     """
     given, wanted = _sentences(answer), _sentences(reference)
-    num_given, num_wanted = (len({word for one in text for word in one}) for text in (given, wanted))
+    num_given, num_wanted = (
+        len({word for one in text for word in one}) for text in (given, wanted)
+    )
     if not num_given or not num_wanted:
         return 0.0
     common = {word for one in wanted for other in given for word in _longest_common(one, other)}

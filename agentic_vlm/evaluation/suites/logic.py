@@ -207,9 +207,7 @@ def _worst_cases(rows: Sequence[ScoredAnswer]) -> list[Figure]:
     for name in ("subject", "level"):
         for value in sorted({label_of(row, name) for row in rows} - {""}):
             own = [row for row in rows if label_of(row, name) == value]
-            found.append(
-                all_right(f"worst case, {value}", own, group="seed", size=_NUM_VARIANTS)
-            )
+            found.append(all_right(f"worst case, {value}", own, group="seed", size=_NUM_VARIANTS))
     return found
 
 
@@ -265,8 +263,8 @@ DYNAMATH = Suite(
     iter_items=_iter_dynamath,
     aggregate=_aggregate_dynamath,
     prompt="asks for JSON with `solution` and `short answer`, in our wording",
-    rule="floats within 0.001, first word, pi multiplies; the one letter of A to E in the answer; a "
-    "text that the gold contains; worst case: a seed counts whose ten variants are all right",
+    rule="floats within 0.001, first word, pi multiplies; the one letter of A to E in the answer; "
+    "a text that the gold contains; worst case: a seed counts whose ten variants are all right",
     deviation="what follows pi is read; texts equal and no mere part of the gold; in every mode an "
     "empty answer is wrong, which the kit passes as a part of any text",
     files=(KnownFile("DynaMath.tsv", "b8425ad9a7114571fc9366e013699494"),),

@@ -211,7 +211,9 @@ def test_dynamath_gives_average_and_worst_case(figures_of):
 
 def test_dynamath_has_a_worst_case_per_subject_and_level(figures_of):
     easy, hard = {"subject": "algebra", "level": "high"}, {"subject": "geometry", "level": "high"}
-    rows = [({"seed": "a", **easy}, True)] * 10 + [({"seed": "b", **hard}, n > 0) for n in range(10)]
+    rows = [({"seed": "a", **easy}, True)] * 10 + [
+        ({"seed": "b", **hard}, n > 0) for n in range(10)
+    ]
     figures = figures_of("dynamath", *rows)
     means = {name: found.mean for name, found in figures.items() if name.startswith("worst case, ")}
     assert means == {
