@@ -43,7 +43,9 @@ _DYNAMATH_FORMS = {
     AnswerType.CHOICE: "the letter of the right option",
     AnswerType.TEXT: "a word or phrase",
 }
-_SHORT_ANSWER = re.compile(r'"short[ _]answer"\s*:\s*"?(.*?)"?\s*(?:,\s*"|\}\s*$|$)', re.DOTALL)
+# What surrounds the value is looked for apart: one pattern for all takes the square of the length.
+_SHORT_ANSWER = re.compile(r'"short[ _]answer"\s*:')
+_NEXT_KEY = re.compile(r',\s*"')
 
 
 def _iter_wemath(path: Path) -> Iterator[SuiteItem]:
@@ -188,7 +190,12 @@ def read_short_answer(text: str) -> str:
         found = content.get("short answer", content.get("short_answer"))
         return text if found is None else str(found)
     match = _SHORT_ANSWER.search(body)
-    return match[1].strip() if match else text
+    if match is None:
+        return text
+    rest = body[match.end() :]
+    end = _NEXT_KEY.search(rest)
+    value = rest[: end.start()] if end else rest.rstrip().removesuffix("}")
+    return value.strip().removeprefix('"').removesuffix('"').strip()
 
 
 def _aggregate_dynamath(rows: Sequence[ScoredAnswer]) -> list[Figure]:
