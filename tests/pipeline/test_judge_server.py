@@ -61,7 +61,7 @@ def grade(
     root: Path, sample: CuratedSample, answers: list[str], *, kind: str, max_calls: int = 99
 ) -> tuple[list[str], JudgeCounts]:
     options = JudgeOptions(num_retries=0, timeout_s=900.0, max_calls=max_calls)
-    params = GradingParams(judge=kind, judge_model="agent", judge_options=options)  # type: ignore[arg-type]  # a name of the literal
+    params = GradingParams(judge=kind, judge_model="agent", judge_options=options)
 
     async def run() -> tuple[list[str], JudgeCounts]:
         async with open_judge(params, root=root) as judge:

@@ -193,8 +193,8 @@ def read_short_answer(text: str) -> str:
     if match is None:
         return text
     rest = body[match.end() :]
-    end = _NEXT_KEY.search(rest)
-    value = rest[: end.start()] if end else rest.rstrip().removesuffix("}")
+    following = _NEXT_KEY.search(rest)
+    value = rest[: following.start()] if following else rest.rstrip().removesuffix("}")
     return value.strip().removeprefix('"').removesuffix('"').strip()
 
 
