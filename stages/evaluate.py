@@ -15,10 +15,11 @@ from agentic_vlm.evaluation.run import (
     iter_scores,
     plan_asks,
 )
+from agentic_vlm.evaluation.run_modes import RunMode
 from agentic_vlm.evaluation.summary import column_of, summarize_model
 from agentic_vlm.grading import Grade, Mode
 from agentic_vlm.grading.judges import ModelJudge, open_judge
-from agentic_vlm.schema import ProbeMode, RawSample, ScoredAnswer, Trajectory
+from agentic_vlm.schema import RawSample, ScoredAnswer, Trajectory
 from agentic_vlm.stage import Stage, StageContext, StageReport
 from agentic_vlm.store import ImageStore, ImageWriter, Parts, read_records, write_records
 
@@ -72,7 +73,7 @@ async def _grade(
     return graded, {"judge": asdict(judge.counts)} if isinstance(judge, ModelJudge) else {}
 
 
-def _modes(context: StageContext) -> tuple[ProbeMode, ...]:
+def _modes(context: StageContext) -> tuple[RunMode, ...]:
     modes = context.params.evaluate.modes
     if context.variant not in modes:
         raise ParamsError(
@@ -80,7 +81,7 @@ def _modes(context: StageContext) -> tuple[ProbeMode, ...]:
             f"says nothing about the model {context.variant!r}; it has {', '.join(modes)}",
             "add the model with its modes, or pass one of these names as --model",
         )
-    return tuple(ProbeMode(mode) for mode in modes[context.variant])
+    return tuple(RunMode(mode) for mode in modes[context.variant])
 
 
 def _read_suites(context: StageContext) -> tuple[dict[str, list[RawSample]], int]:

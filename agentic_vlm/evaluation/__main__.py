@@ -19,6 +19,7 @@ from agentic_vlm.evaluation.marking import modes_told
 from agentic_vlm.evaluation.metrics import compute_difference
 from agentic_vlm.evaluation.repeats import mean_over_attempts, pass_at_k, spread_of_seeds
 from agentic_vlm.evaluation.run_command import run_benchmark
+from agentic_vlm.evaluation.run_modes import RunMode
 from agentic_vlm.evaluation.runs import (
     iter_answers,
     iter_outages,
@@ -124,12 +125,13 @@ def _seeds_line(scores: Sequence[ScoredAnswer]) -> str:
 
 
 def _show_controls(folder: Path, scores: Sequence[ScoredAnswer]) -> None:
-    with_tools = [score for score in scores if score.mode == "agent"]
-    without = [score for score in scores if score.mode == "direct"]
-    if with_tools and without:
-        print(" what tools add and harm")
-        lines = figure_lines(split_gains(with_tools, without).figures())
-        print("\n".join(f"  {line}" for line in lines))
+    with_tools = [score for score in scores if score.mode == RunMode.AGENT]
+    for mode in (RunMode.DIRECT, RunMode.THINK):
+        without = [score for score in scores if score.mode == mode]
+        if with_tools and without:
+            print(f" what tools add and harm, against {mode}")
+            lines = figure_lines(split_gains(with_tools, without).figures())
+            print("\n".join(f"  {line}" for line in lines))
     verdicts = {score.trajectory_id: score.verdict for score in scores}
     rows = [
         row.model_copy(update={"verdict": verdicts.get(row.trajectory_id)})
@@ -206,7 +208,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--model", type=Path, metavar="DIR", help="default models/rl")
     run.add_argument("--policy-url", metavar="URL", help="an OpenAI-compatible server instead")
     run.add_argument("--policy-name", default="", help="name of the model there")
-    run.add_argument("--modes", nargs="+", choices=("direct", "think", "agent"), default=["agent"])
+    run.add_argument("--modes", nargs="+", choices=list(RunMode), default=["agent"])
     run.add_argument("--attempts", type=int, default=1, metavar="K", help="answers per item")
     run.add_argument("--temperature", type=float, default=0.0)
     run.add_argument("--seed", type=int, default=0)

@@ -16,13 +16,13 @@ from agentic_vlm.agent.state import Episode
 from agentic_vlm.agent.task import EpisodeTask, episode_seed
 from agentic_vlm.evaluation.controls.catalogue import RunTasks
 from agentic_vlm.evaluation.run import STAGE_NAME, grade_trajectories, iter_scores
+from agentic_vlm.evaluation.run_modes import RunMode
 from agentic_vlm.evaluation.runs import Journal, RunCard, add_seconds, iter_answers
 from agentic_vlm.evaluation.suites import Suite, SuiteItem, to_sample
 from agentic_vlm.grading import Judge, Mode
 from agentic_vlm.params import GradingParams
 from agentic_vlm.schema import (
     ImageRef,
-    ProbeMode,
     RawSample,
     ScoredAnswer,
     StopReason,
@@ -153,22 +153,20 @@ def _reference(encoded: bytes, where: str) -> ImageRef:
 
 def _tasks(sample: RawSample, card: RunCard) -> Iterator[EpisodeTask]:
     """Yield the episodes of an item, still without pictures."""
-    for name in card.modes:
-        thinks = name == "think"
-        mode = ProbeMode.DIRECT if thinks else ProbeMode(name)
+    for mode in map(RunMode, card.modes):
         for attempt in range(card.num_attempts):
             yield EpisodeTask(
                 sample_id=sample.sample_id,
                 question=sample.question,
                 images=(),
                 image_refs=sample.images,
-                mode=mode,
+                mode=mode.probe_mode,
                 attempt=attempt,
                 seed=episode_seed(
-                    card.seed, sample_id=sample.sample_id, mode=mode, attempt=attempt
+                    card.seed, sample_id=sample.sample_id, mode=mode.probe_mode, attempt=attempt
                 ),
                 stage=STAGE_NAME,
-                thinks=thinks,
+                thinks=mode.thinks,
             )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from agentic_vlm.evaluation.run_modes import RunMode
 from agentic_vlm.evaluation.suites import SUITES
 from agentic_vlm.evaluation.suites.item import label_in
 from agentic_vlm.evaluation.suites.item import rule_of as published_rule
@@ -18,6 +19,7 @@ from agentic_vlm.grading import (
     Mode,
     Reference,
     Rule,
+    extract_answer,
     extract_as_released,
     grade_by_rule,
     grade_with_judge,
@@ -29,8 +31,22 @@ from agentic_vlm.schema import RawSample, ScoredAnswer, StopReason, Trajectory, 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 # Rules whose strict form says more than the type of the answer does.
 _OWN_STRICT = frozenset(
-    {Rule.RELAXED, Rule.COUNT, Rule.LETTERS, Rule.OCR, Rule.OCR_FORMULA, Rule.CHOICE, Rule.LETTER}
+    {
+        Rule.RELAXED,
+        Rule.COUNT,
+        Rule.LETTERS,
+        Rule.OCR,
+        Rule.OCR_FORMULA,
+        Rule.CHOICE,
+        Rule.LETTER,
+        Rule.DYNAMATH_FLOAT,
+        Rule.TOKEN_F1,
+        Rule.REQUERY,
+        Rule.RERANK,
+    }
 )
+# What such a rule finds is a share, which no judge is asked about, and the paper has no other rule.
+_MEASURED = frozenset({Rule.TOKEN_F1, Rule.REQUERY, Rule.RERANK})
 # In mode strict, other words may still be right; the authors' rules say so themselves.
 _OPEN_STRICT = frozenset({Rule.OCR, Rule.RELAXED})
 
@@ -60,6 +76,11 @@ async def mark_answer(
         return await grade_with_judge(
             answer, sample, question=sample.question, judge=judge, params=params
         )
+    if wanted.rule in _MEASURED:
+        grade = grade_by_rule(
+            wanted.rule, answer, wanted.reference, params=params, mode=Mode.OFFICIAL
+        )
+        return grade._replace(rule=f"{mode.value}:{grade.rule}")
     grade = grade_by_rule(wanted.rule, answer, wanted.reference, params=params, mode=mode)
     is_open = grade.verdict is Verdict.UNGRADED or (
         mode is Mode.STRICT
@@ -74,6 +95,8 @@ async def mark_answer(
         references=wanted.reference.texts,
         judge=judge,
         is_open=is_open,
+        # Ours is a judge of texts, whatever the benchmark.
+        rubric="" if mode is Mode.STRICT else label_in(sample.flags, "rubric"),
     )
     if settled.rule == "judge":
         return settled
@@ -84,9 +107,13 @@ def answer_of(trajectory: Trajectory, sample: RawSample, *, mode: Mode) -> str |
     """Return the answer that counts.
 
     In mode `paper` a published suite takes the first answer tags of the last message, else all of
-    it, as the released evaluation does. A suite that asks for a form, such as JSON, reads it.
+    it, as the released evaluation does. Runs of mode `think` have a thought before the answer: what
+    stands in it is none, nor is a thought that never ends. A suite that asks for a form, such as
+    JSON, reads it.
     """
     answer = trajectory.answer
+    if trajectory.mode == RunMode.THINK and answer is not None:
+        answer = extract_answer(trajectory.turns[-1].text)
     is_published = bool(published_rule(sample)[0])
     is_ended = trajectory.turns and trajectory.stop_reason is not StopReason.INFRASTRUCTURE
     if mode is Mode.PAPER and is_published and is_ended:
@@ -95,6 +122,16 @@ def answer_of(trajectory: Trajectory, sample: RawSample, *, mode: Mode) -> str |
     if suite is None or suite.read_answer is None or answer is None:
         return answer
     return suite.read_answer(answer)
+
+
+def measured_flags(trajectory: Trajectory, grade: Grade, sample: RawSample) -> tuple[str, ...]:
+    """Return what the suite measures beside the verdict, as labels `name=0.500000`."""
+    suite = SUITES.get(sample.split)
+    is_outage = trajectory.stop_reason is StopReason.INFRASTRUCTURE
+    if suite is None or suite.measure is None or is_outage:
+        return ()
+    measures = suite.measure(trajectory, sample, grade)
+    return tuple(f"{name}={value:.6f}" for name, value in sorted(measures.items()))
 
 
 def modes_told(scores: Sequence[ScoredAnswer]) -> str:

@@ -17,11 +17,12 @@ from agentic_vlm.agent.state import Episode
 from agentic_vlm.agent.task import EpisodeTask, episode_seed
 from agentic_vlm.errors import JudgeUnavailable
 from agentic_vlm.evaluation.controls.catalogue import RunTasks, tasks_runner
-from agentic_vlm.evaluation.marking import answer_of, mark_answer
+from agentic_vlm.evaluation.marking import answer_of, mark_answer, measured_flags
+from agentic_vlm.evaluation.run_modes import RunMode
+from agentic_vlm.evaluation.suites.item import flags_of_score
 from agentic_vlm.grading import Grade, Judge, Mode
 from agentic_vlm.params import GradingParams, Params
 from agentic_vlm.schema import (
-    ProbeMode,
     RawSample,
     ScoredAnswer,
     StopReason,
@@ -39,7 +40,7 @@ class Ask(NamedTuple):
     """One sample in one mode."""
 
     sample: RawSample
-    mode: ProbeMode
+    mode: RunMode
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Collector:
         self.parts.append(episode.trajectory for episode in episodes)
 
 
-def plan_asks(suites: Mapping[str, Sequence[RawSample]], modes: Sequence[ProbeMode]) -> list[Ask]:
+def plan_asks(suites: Mapping[str, Sequence[RawSample]], modes: Sequence[RunMode]) -> list[Ask]:
     """Return every distinct sample of the suites in every mode, mode by mode."""
     samples = {sample.sample_id: sample for rows in suites.values() for sample in rows}
     return [Ask(sample, mode) for mode in modes for sample in samples.values()]
@@ -184,7 +185,8 @@ def _episode_id(ask: Ask, runtime: Runtime) -> str:
 
 def _task(ask: Ask, pictures: ImageStore, root_seed: int) -> EpisodeTask:
     images = tuple(pictures.get(ref) for ref in ask.sample.images)
-    seed = episode_seed(root_seed, sample_id=ask.sample.sample_id, mode=ask.mode, attempt=0)
+    mode = ask.mode.probe_mode
+    seed = episode_seed(root_seed, sample_id=ask.sample.sample_id, mode=mode, attempt=0)
     return _task_of(ask, images, seed)
 
 
@@ -194,10 +196,11 @@ def _task_of(ask: Ask, images: tuple[Image.Image, ...], seed: int) -> EpisodeTas
         question=ask.sample.question,
         images=images,
         image_refs=ask.sample.images,
-        mode=ask.mode,
+        mode=ask.mode.probe_mode,
         attempt=0,
         seed=seed,
         stage=STAGE_NAME,
+        thinks=ask.mode.thinks,
     )
 
 
@@ -212,6 +215,12 @@ async def _grade(
         return Grade(Verdict.UNGRADED, "unavailable", str(fault))
 
 
+def _flags(trajectory: Trajectory, grade: Grade, sample: RawSample) -> tuple[str, ...]:
+    # Attempts of one sample are told apart by a label; the first one needs none.
+    attempt = (f"attempt={trajectory.attempt}",) if trajectory.attempt else ()
+    return (*flags_of_score(sample), *measured_flags(trajectory, grade, sample), *attempt)
+
+
 def _score(
     trajectory: Trajectory, grade: Grade, sample: RawSample, *, model: str, suite: str
 ) -> ScoredAnswer:
@@ -224,10 +233,7 @@ def _score(
         family=sample.family,
         need=sample.need,
         difficulty=sample.difficulty,
-        # Attempts of one sample are told apart by a label; the first one needs none.
-        flags=(*sample.flags, f"attempt={trajectory.attempt}")
-        if trajectory.attempt
-        else sample.flags,
+        flags=_flags(trajectory, grade, sample),
         verdict=grade.verdict,
         rule=grade.rule,
         answer=trajectory.answer,

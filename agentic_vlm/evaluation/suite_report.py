@@ -4,10 +4,16 @@ from collections.abc import Callable, Sequence
 
 from agentic_vlm.evaluation.controls.gains import split_gains
 from agentic_vlm.evaluation.marking import modes_told
+from agentic_vlm.evaluation.run_modes import RunMode
 from agentic_vlm.evaluation.suites import SUITES
 from agentic_vlm.evaluation.summary import column_of
 from agentic_vlm.evaluation.tables import family_tables, figure_lines
 from agentic_vlm.schema import ScoredAnswer
+
+_WITHOUT_TOOLS = {
+    RunMode.DIRECT: "",
+    RunMode.THINK: ", against reasoning without them",
+}
 
 
 def suite_tables(scores: Sequence[ScoredAnswer], title: Callable[[str], str]) -> str:
@@ -43,13 +49,15 @@ def suite_figures(scores: Sequence[ScoredAnswer]) -> dict[str, str]:
 
 
 def _gains(column: str, scores: Sequence[ScoredAnswer]) -> list[str]:
-    """Compare a model with itself without tools, where it was asked both ways."""
+    """Compare a model with itself without tools, in each way in which it was asked so."""
     own = [score for score in scores if column_of(score) == column]
-    without = [score for score in scores if column_of(score) == f"{column}_direct"]
-    if not own or not without:
-        return []
-    lines = "\n".join(figure_lines(split_gains(own, without).figures()))
-    return [f"What tools add and harm, over all suites:\n\n```\n{lines}\n```"]
+    parts = []
+    for mode, told in _WITHOUT_TOOLS.items():
+        without = [score for score in scores if column_of(score) == f"{column}_{mode}"]
+        if own and without:
+            lines = "\n".join(figure_lines(split_gains(own, without).figures()))
+            parts.append(f"What tools add and harm, over all suites{told}:\n\n```\n{lines}\n```")
+    return parts
 
 
 def _by_column(

@@ -17,6 +17,11 @@ _PAIRS = (
     ("base", "base_direct"),
     ("sft", "base_direct"),
     ("rl", "base_direct"),
+    ("base_think", "base_direct"),
+    ("base", "base_think"),
+    ("sft", "base_think"),
+    ("rl", "base_think"),
+    ("rl", "rl_think"),
 )
 _REALX_FLAGS = ("perception", "reason", "search")
 _DIGITS = 6

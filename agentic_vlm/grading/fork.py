@@ -16,7 +16,8 @@ from agentic_vlm.grading.kits import (
 )
 from agentic_vlm.grading.mathematics import grade_math
 from agentic_vlm.grading.modes import Defect
-from agentic_vlm.grading.official import LETTERS, OFFICIAL, exact_match, letter_verdict
+from agentic_vlm.grading.official import LETTERS, OFFICIAL, is_same_text, letter_verdict
+from agentic_vlm.grading.phrases import grade_text
 from agentic_vlm.grading.rule_names import Rule
 from agentic_vlm.params import GradingParams
 
@@ -105,7 +106,7 @@ def _list(answer: str, reference: Reference, params: GradingParams, defects: Def
 
 
 def _text(answer: str, reference: Reference, params: GradingParams, defects: Defects) -> Finding:
-    if exact_match(answer, reference):
+    if is_same_text(answer, reference):
         return decide(True, "exact match")
     return doubt("goes to the judge")
 
@@ -126,6 +127,18 @@ def _unless_empty(
     if Defect.EMPTY_REFERENCE not in defects and not all(map(str.strip, reference.texts)):
         return doubt("the reference is empty")
     return OFFICIAL[rule](answer, reference, params)
+
+
+def _dynamath_text(
+    answer: str, reference: Reference, params: GradingParams, defects: Defects
+) -> Finding:
+    if Defect.PART_OF_REFERENCE not in defects:
+        return grade_text(answer, reference, params)
+    return OFFICIAL[Rule.DYNAMATH_TEXT](answer, reference, params)
+
+
+def _as_official(rule: Rule) -> PaperRule:
+    return lambda answer, reference, params, defects: OFFICIAL[rule](answer, reference, params)
 
 
 def _math(answer: str, reference: Reference, params: GradingParams, defects: Defects) -> Finding:
@@ -167,7 +180,11 @@ PAPER: dict[Rule, PaperRule] = {
     Rule.OCR: _ocr,
     Rule.OCR_FORMULA: _ocr_formula,
     Rule.MATH: _math,
-    Rule.BOX: lambda answer, reference, params, defects: OFFICIAL[Rule.BOX](
-        answer, reference, params
-    ),
+    Rule.BOX: _as_official(Rule.BOX),
+    Rule.DYNAMATH_FLOAT: _as_official(Rule.DYNAMATH_FLOAT),
+    Rule.DYNAMATH_CHOICE: _as_official(Rule.DYNAMATH_CHOICE),
+    Rule.DYNAMATH_TEXT: _dynamath_text,
+    Rule.REQUERY: _as_official(Rule.REQUERY),
+    Rule.RERANK: _as_official(Rule.RERANK),
+    Rule.RUBRIC: _as_official(Rule.RUBRIC),
 }

@@ -4,7 +4,13 @@ import re
 import unicodedata
 
 from agentic_vlm.grading.findings import Finding, Reference, decide, doubt
-from agentic_vlm.grading.texts import contains_words, is_hedged, text_words
+from agentic_vlm.grading.texts import (
+    after_lead_in,
+    contains_words,
+    is_hedged,
+    strip_emphasis,
+    text_words,
+)
 from agentic_vlm.params import GradingParams
 
 _MAX_WORDS = 40
@@ -17,6 +23,7 @@ _LONE_BRACES = re.compile(r"(?<=[\^_])\{(\\[A-Za-z]+|.)\}")
 
 def grade_ocr(answer: str, reference: Reference, params: GradingParams) -> Finding:
     """OCR-type containment: whole words, or a part of the text in scripts without blanks."""
+    answer = strip_emphasis(answer)
     words = text_words(answer)
     folded = unicodedata.normalize("NFKC", answer).casefold()
     is_inside = False
@@ -40,11 +47,11 @@ def grade_ocr(answer: str, reference: Reference, params: GradingParams) -> Findi
 
 def grade_ocr_formula(answer: str, reference: Reference, params: GradingParams) -> Finding:
     """Formulas that were read: the same signs, whatever the blanks; letter case counts."""
-    given = canonical_formula(answer)
+    given = {canonical_formula(answer), canonical_formula(after_lead_in(answer))}
     wanted = [canonical_formula(text) for text in reference.texts]
     if not any(wanted):
         return doubt("the reference is empty")
-    is_same = given in wanted
+    is_same = not given.isdisjoint(wanted)
     return decide(is_same, "same signs" if is_same else "other signs")
 
 

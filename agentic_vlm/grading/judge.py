@@ -32,6 +32,27 @@ class NoJudge:
 
 
 @runtime_checkable
+class JudgesByRubric(Protocol):
+    """A judge that can be asked by the rubric of a benchmark instead of its own prompt."""
+
+    async def judge_by_rubric(
+        self, rubric: str, *, question: str, answer: str, references: tuple[str, ...]
+    ) -> Verdict:
+        """Return the verdict; `ungraded` where the reply has no score.
+
+        Args:
+            rubric: the whole message, with `{PREDICTION}` where the answer goes.
+            question: what was asked; kept with the verdict, as are the references.
+            answer: what was answered.
+            references: right answers.
+
+        Raises:
+            JudgeUnavailable: the judge failed.
+        """
+        ...
+
+
+@runtime_checkable
 class CountsDisagreement(Protocol):
     """A judge that wants to know where it overrules a rule."""
 
@@ -77,6 +98,7 @@ async def settle(
     references: tuple[str, ...],
     judge: Judge,
     is_open: bool,
+    rubric: str = "",
 ) -> Grade:
     """Return what the judge says where a rule left an answer open; else the grade of the rule.
 
@@ -87,13 +109,21 @@ async def settle(
         references: the reference answer and its aliases.
         judge: who is asked.
         is_open: whether the rule is not sure.
+        rubric: how the benchmark wants its judge to be asked; empty: by the judge's own prompt.
 
     Raises:
         JudgeUnavailable: the judge failed.
     """
     if answer is None or not is_open or isinstance(judge, NoJudge):
         return grade
-    verdict = await judge.judge(question, answer=answer, references=references)
+    if not rubric:
+        verdict = await judge.judge(question, answer=answer, references=references)
+    elif isinstance(judge, JudgesByRubric):
+        verdict = await judge.judge_by_rubric(
+            rubric, question=question, answer=answer, references=references
+        )
+    else:
+        return grade._replace(reason=f"{grade.reason}; this judge takes no rubric")
     is_overruled = (grade.verdict, verdict) == (Verdict.INCORRECT, Verdict.CORRECT)
     if is_overruled and isinstance(judge, CountsDisagreement):
         judge.note_disagreement()

@@ -29,6 +29,7 @@ class Defect(StrEnum):
     UPPER_CASED = "upper_cased"
     FIRST_TAG = "first_tag"
     EMPTY_REFERENCE = "empty_reference"
+    PART_OF_REFERENCE = "part_of_reference"
 
 
 DEFECTS = {
@@ -45,6 +46,7 @@ DEFECTS = {
     Defect.UPPER_CASED: "letter: tagged answers are upper-cased, so `dog` names D",
     Defect.FIRST_TAG: "replies: the first answer tags count, not the last after the thought",
     Defect.EMPTY_REFERENCE: "ocr, ocr_formula: an empty reference is found in every answer",
+    Defect.PART_OF_REFERENCE: "dynamath_text: a part of the reference passes, `e` for `even`",
 }
 """Not copied, whatever the mode: a random option where none is found, `eval` of model text, a judge
 that says yes wherever its reply holds `yes`, options that are changed for the caller."""

@@ -6,7 +6,8 @@
 import re
 from decimal import Decimal
 
-from agentic_vlm.grading.boxes import Box, iou, read_boxes
+from agentic_vlm.grading.boxes import iou, read_boxes, read_tagged_boxes
+from agentic_vlm.grading.dynamath import dynamath_choice, dynamath_float, dynamath_text
 from agentic_vlm.grading.findings import Finding, Reference, RuleFunction, decide, doubt
 from agentic_vlm.grading.kits import (
     edit_distance,
@@ -17,6 +18,7 @@ from agentic_vlm.grading.kits import (
     to_number,
 )
 from agentic_vlm.grading.latex import squeeze
+from agentic_vlm.grading.mmsearch import grade_requery, grade_rerank
 from agentic_vlm.grading.number_words import parse_number_words
 from agentic_vlm.grading.phrases import token_f1
 from agentic_vlm.grading.rule_names import Rule
@@ -24,7 +26,6 @@ from agentic_vlm.grading.texts import last_box, strip_lead_in
 from agentic_vlm.params import GradingParams
 
 LETTERS = "ABCDEFGH"
-_BOX_TAG = re.compile(r"<box>\[(\d{1,9}),(\d{1,9}),(\d{1,9}),(\d{1,9})\]</box>")
 _MAX_NEAREST = 500
 
 
@@ -112,8 +113,23 @@ def exact_match(answer: str, reference: Reference) -> bool:
     return any(normalize_answer(text) == given for text in reference.texts)
 
 
+def is_same_text(answer: str, reference: Reference) -> bool:
+    """Return whether an answer is an exact match that no judge need see.
+
+    SQuAD's normalisation drops the decimal point, so that 1.5 would match 15.
+    """
+    given = _figures(answer)
+    return any(
+        exact_match(answer, Reference(text)) and _figures(text) == given for text in reference.texts
+    )
+
+
+def _figures(text: str) -> list[str]:
+    return [found.replace(",", "") for found in re.findall(r"[0-9]+(?:[.,][0-9]+)*", text)]
+
+
 def _text(answer: str, reference: Reference, params: GradingParams) -> Finding:
-    if exact_match(answer, reference):
+    if is_same_text(answer, reference):
         return decide(True, "exact match")
     return doubt("the benchmarks with such answers ask a judge")
 
@@ -131,8 +147,13 @@ def _contained(answer: str, reference: Reference, params: GradingParams) -> Find
 def _token_f1(answer: str, reference: Reference, params: GradingParams) -> Finding:
     """MMSearch: the score counts; a verdict is given for 0 and 1 only."""
     words = normalize_answer(answer).split()
-    best = max(token_f1(words, normalize_answer(text).split()) for text in reference.texts)
+    best = max(_f1(words, normalize_answer(text).split()) for text in reference.texts)
     return doubt("a share of the words", best) if 0 < best < 1 else decide(best == 1, "F1", best)
+
+
+def _f1(answer: list[str], reference: list[str]) -> float:
+    # Two texts of which nothing is left agree.
+    return token_f1(answer, reference) if answer and reference else float(answer == reference)
 
 
 def _ocr(answer: str, reference: Reference, params: GradingParams) -> Finding:
@@ -168,14 +189,18 @@ def _math(answer: str, reference: Reference, params: GradingParams) -> Finding:
 def _box(answer: str, reference: Reference, params: GradingParams) -> Finding:
     """TreeBench: the best box in tags, of integers without blanks."""
     wanted = [box for text in reference.texts for box in read_boxes(text)]
-    given: list[Box] = [
-        (float(x1), float(y1), float(x2), float(y2)) for x1, y1, x2, y2 in _BOX_TAG.findall(answer)
-    ]
-    given = [box for box in given if box[0] < box[2] and box[1] < box[3]]
+    given = read_tagged_boxes(answer)
     if not wanted or not given:
         return decide(False, "no box in tags", 0.0)
     best = max(iou(box, one) for box in given for one in wanted)
     return decide(best >= reference.min_iou, f"IoU {best:.2f}", best)
+
+
+def _rubric(answer: str, reference: Reference, params: GradingParams) -> Finding:
+    """CharXiv: the same text is right, all else is for the judge, who gets the rubric."""
+    if answer.strip() in {text.strip() for text in reference.texts}:
+        return decide(True, "the same text")
+    return doubt("the benchmark asks a judge, with the rubric of the question")
 
 
 OFFICIAL: dict[Rule, RuleFunction] = {
@@ -196,4 +221,10 @@ OFFICIAL: dict[Rule, RuleFunction] = {
     Rule.OCR_FORMULA: _ocr_formula,
     Rule.MATH: _math,
     Rule.BOX: _box,
+    Rule.DYNAMATH_FLOAT: dynamath_float,
+    Rule.DYNAMATH_CHOICE: dynamath_choice,
+    Rule.DYNAMATH_TEXT: dynamath_text,
+    Rule.REQUERY: grade_requery,
+    Rule.RERANK: grade_rerank,
+    Rule.RUBRIC: _rubric,
 }

@@ -7,7 +7,13 @@ from decimal import Decimal
 
 from agentic_vlm.grading.findings import Finding, Reference, decide, doubt
 from agentic_vlm.grading.quantities import parse_number
-from agentic_vlm.grading.texts import contains_words, is_hedged, strip_lead_in, text_words
+from agentic_vlm.grading.texts import (
+    contains_words,
+    is_hedged,
+    strip_emphasis,
+    strip_lead_in,
+    text_words,
+)
 from agentic_vlm.params import GradingParams
 
 # An answer much longer than this names several things; a reader must say which one it means.
@@ -50,7 +56,7 @@ def grade_contained(answer: str, reference: Reference, params: GradingParams) ->
     """Containment: the reference stands in the answer as a run of whole words, unhedged."""
     if finding := _grade_polarity(answer, reference):
         return finding
-    words = _words(answer)
+    words = _words(strip_emphasis(answer))
     for one in map(_words, reference.texts):
         if contains_words(words, one):
             if is_hedged(words, besides=one):

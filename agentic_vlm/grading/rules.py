@@ -4,10 +4,12 @@ import re
 from typing import Protocol
 
 from agentic_vlm.grading.boxes import grade_box
+from agentic_vlm.grading.dynamath import strict_float
 from agentic_vlm.grading.findings import Finding, Grade, Reference, RuleFunction
 from agentic_vlm.grading.fork import PAPER
 from agentic_vlm.grading.inscriptions import grade_ocr, grade_ocr_formula
 from agentic_vlm.grading.mathematics import grade_math
+from agentic_vlm.grading.mmsearch import grade_requery, grade_rerank
 from agentic_vlm.grading.modes import ALL_DEFECTS, Defect, Mode
 from agentic_vlm.grading.numeric import grade_count, grade_float, grade_integer, grade_relaxed
 from agentic_vlm.grading.official import OFFICIAL
@@ -63,6 +65,12 @@ _STRICT: dict[Rule, RuleFunction] = {
     Rule.OCR_FORMULA: grade_ocr_formula,
     Rule.MATH: grade_math,
     Rule.BOX: grade_box,
+    Rule.DYNAMATH_FLOAT: strict_float,
+    Rule.DYNAMATH_CHOICE: grade_choice,
+    Rule.DYNAMATH_TEXT: grade_text,
+    Rule.REQUERY: grade_requery,
+    Rule.RERANK: grade_rerank,
+    Rule.RUBRIC: grade_text,
 }
 
 

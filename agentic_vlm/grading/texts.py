@@ -16,6 +16,10 @@ _LATEX_TEXT = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|operatorname)\s
 _LATEX_BRACKETS = re.compile(r"\\[()\[\]]")
 _ARTICLES = frozenset({"a", "an", "the"})
 _WRAPPERS = re.compile(r"[*`$]+")
+_EMPHASIS = re.compile(
+    r"(?<!\w)(?:\*{2,3}([^*\n]+)\*{2,3}|\*([^*\n]+)\*|`{1,3}([^`\n]+)`{1,3})(?!\w)"
+)
+_EMPHASIZED = re.compile(r"(?:\*{1,3}|`{1,3})(.+?)(?:\*{1,3}|`{1,3})", re.DOTALL)
 _PUNCTUATION = ".,;:!?\"'()[]{}\u2018\u2019\u201c\u201d\u3002\uff0c"
 _HEDGES = frozenset(
     {"not", "no", "never", "neither", "nor", "or", "cannot", "except", "isn't", "unless", "rather"}
@@ -81,6 +85,27 @@ def strip_lead_in(text: str) -> str:
     text = text.strip()
     shorter = text[:-1].rstrip() if text.endswith(".") else text
     return shorter or text
+
+
+def strip_emphasis(text: str) -> str:
+    """Return the text without pairs of Markdown stars and back-ticks around words.
+
+    >>> strip_emphasis("It says **STOP** and `12.50`."), strip_emphasis("a*b*c, 5*")
+    ('It says STOP and 12.50.', 'a*b*c, 5*')
+    """
+    return _EMPHASIS.sub(lambda match: next(filter(None, match.groups())), text)
+
+
+def after_lead_in(text: str) -> str:
+    """Return what follows `The answer is`, else the whole text; nothing inside it changes.
+
+    >>> after_lead_in("The answer is **a*b**"), after_lead_in("x^2")
+    ('a*b', 'x^2')
+    """
+    lead = _LEAD_IN.match(text)
+    rest = text[lead.end() :].strip() if lead else text.strip()
+    whole = _EMPHASIZED.fullmatch(rest or text.strip())
+    return whole[1] if whole else rest or text
 
 
 def text_words(text: str) -> list[str]:

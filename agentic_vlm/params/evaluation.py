@@ -8,7 +8,7 @@ from agentic_vlm.params.base import Section
 from agentic_vlm.params.data import SourceName, Temperature
 from agentic_vlm.params.parts import PositiveInt
 
-Mode = Literal["direct", "agent"]
+Mode = Literal["direct", "think", "agent"]
 Control = Literal[
     "none",
     "blank_crop",
@@ -38,7 +38,8 @@ class EvaluateParams(Section):
     temperature: Temperature = 0.0
     """Sampling temperature; 0 is greedy. Release: 0."""
     modes: dict[str, tuple[Mode, ...]] = Field(default_factory=_pocket_modes)
-    """Per model: without tools, with tools, or both."""
+    """Per model, one or several: the answer alone, reasoning and then the answer, with tools.
+    Release: non-think, think, agent; the paper's own rows: agent."""
     control: Control = "none"
     """What is done to the tools: pictures of a cell blank or of another region, every call broken,
     noise or orders among the hits, search tools under other names, otherwise described, or missing,

@@ -133,11 +133,12 @@ def _make_ask(asked: ChatRequest, service: Service) -> Ask:
         raise NoSuchModel("model", what, f"ask for {service.model!r}")
     return Ask(
         question=read_question(asked.messages, limits=service.limits, vision=service.params.vision),
-        mode=ProbeMode(asked.mode),
+        mode=ProbeMode.AGENT if asked.mode == "agent" else ProbeMode.DIRECT,
         temperature=asked.temperature,
         seed=asked.seed,
         agent=_agent_params(asked, service.params.agent),
         number=next(service.numbers),
+        thinks=asked.mode == "think",
     )
 
 

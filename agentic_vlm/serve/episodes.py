@@ -37,6 +37,8 @@ class Ask:
     """Limits and tools of this request."""
     number: int
     """Tells equal requests apart."""
+    thinks: bool = False
+    """In direct mode: whether the prompt asks for reasoning before the answer."""
 
 
 class _Listener:
@@ -90,6 +92,7 @@ def make_task(ask: Ask) -> EpisodeTask:
         attempt=0,
         seed=episode_seed(ask.seed, sample_id=question, mode=ask.mode, attempt=0),
         stage="serve",
+        thinks=ask.thinks,
     )
 
 

@@ -57,8 +57,8 @@ class ChatRequest(_Wire):
     """Tokens of one turn, below `agent.max_turn_tokens`."""
     max_completion_tokens: int | None = Field(default=None, gt=0)
     """Newer name of the same."""
-    mode: Literal["agent", "direct"] = "agent"
-    """Ours: with the tools, or one turn without them."""
+    mode: Literal["agent", "think", "direct"] = "agent"
+    """Ours: with the tools, or one turn without them, with reasoning or the answer alone."""
     agent_tools: tuple[Literal["python", "search", "image_search"], ...] | None = None
     """Ours: which of the agent's tools are on offer; absent for all of `agent.tools`."""
 

@@ -171,7 +171,7 @@ comment on column trajectories.trajectory_id is 'Digest of stage, policy, sample
 comment on column trajectories.sample_id is 'See samples';
 comment on column trajectories.stage is 'Stage that ran it';
 comment on column trajectories.policy is 'Who acted: checkpoint_id, scripted:..., or a model name';
-comment on column trajectories.mode is 'direct or agent';
+comment on column trajectories.mode is 'direct, think or agent';
 comment on column trajectories.protocol is 'Turn grammar';
 comment on column trajectories.attempt is 'From 0';
 comment on column trajectories.seed is 'Seed of the episode';
@@ -286,7 +286,7 @@ create table evaluations (
 comment on table evaluations is 'Graded answers of the models to the held-out suites';
 comment on column evaluations.model is 'base, sft, rl, or the name of a recipe''s model';
 comment on column evaluations.suite is 'Suite';
-comment on column evaluations.mode is 'direct or agent';
+comment on column evaluations.mode is 'direct, think or agent';
 comment on column evaluations.sample_id is 'See samples';
 comment on column evaluations.trajectory_id is 'See trajectories';
 comment on column evaluations.family is 'Family of the sample';

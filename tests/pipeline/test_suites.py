@@ -57,7 +57,7 @@ def run_suites(root: Path, files: dict[str, str], make_tiny_project, run_stage) 
         root,
         f"ingest.sources=[{world}, {', '.join(sources)}]",
         f"evaluate.suites=[{', '.join(files)}]",
-        "evaluate.modes.base=[direct, agent]",
+        "evaluate.modes.base=[direct, think, agent]",
     )
     run_stage("ingest", root)
     run_stage("evaluate", root, variant="base")
@@ -72,12 +72,16 @@ def scores_of(root: Path) -> list[ScoredAnswer]:
 def check_all(root: Path, files: dict[str, str], sizes: dict[str, int]) -> None:
     scores = scores_of(root)
     counts = {suite: sum(row.suite == suite for row in scores) for suite in files}
-    assert counts == {suite: 2 * sizes[suite] for suite in files}
+    assert counts == {suite: 3 * sizes[suite] for suite in files}
     # Whose rule marked an answer stands in the score.
     known = {"official", "none", "infrastructure", "integer", "judge"}
     assert {score.rule.partition(":")[0] for score in scores} <= known
     report = (root / "data" / "reports" / "report.md").read_text()
     assert "### Benchmarks" in report
+    for told in ("base, no tools", "base, thinking, no tools", "base, tools"):
+        assert told in report
+    summary = json.loads((root / "metrics" / "summary.json").read_text())
+    assert set(summary["models"]) == {"base", "base_direct", "base_think"}
     assert "n 0" not in report.partition("### Benchmarks")[2].partition("## Use of tools")[0]
     again = regrade(root, files)
     assert again == {(score.mode, score.sample_id): score.verdict for score in scores}, (

@@ -9,6 +9,7 @@ from agentic_vlm.evaluation.suites import (
     reading,
     real_world,
     search,
+    treebench,
     vstar,
 )
 from agentic_vlm.evaluation.suites.item import SuiteItem, label_of, to_sample
@@ -19,6 +20,7 @@ SUITES: dict[str, Suite] = {
     for suite in (
         vstar.VSTAR,
         *real_world.SUITES,
+        treebench.TREEBENCH,
         *documents.SUITES,
         *mathematics.SUITES,
         *logic.SUITES,

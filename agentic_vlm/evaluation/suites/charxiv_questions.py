@@ -10,15 +10,20 @@ _CATEGORIES = {
     "Compositionality": (17,),
 }
 _SOURCES = {1: "Text in Chart", 2: "Text in General", 3: "Number in Chart", 4: "Number in General"}
+_FORMS = {
+    1: "Answer with text that stands in the chart, in full; separate several terms with commas.",
+    2: "If the question names options, answer with one of them; else with a short phrase.",
+    3: "Answer with a number that stands in the chart, an approximate one included.",
+}
 _NA = "answer Not Applicable if there is none"
 _QUESTIONS = {
     1: f"what is its title? If it has none of its own, {_NA}",
     2: f"what is the label of the x-axis? Include what is shared with other plots; {_NA}",
     3: f"what is the label of the y-axis? Include what is shared with other plots; {_NA}",
-    4: f"what is the leftmost labeled tick on the x-axis? {_NA}",
-    5: f"what is the rightmost labeled tick on the x-axis? {_NA}",
-    6: f"what is the spatially lowest labeled tick on the y-axis? {_NA}",
-    7: f"what is the spatially highest labeled tick on the y-axis? {_NA}",
+    4: "what is the leftmost labeled tick on the x-axis?",
+    5: "what is the rightmost labeled tick on the x-axis?",
+    6: "what is the spatially lowest labeled tick on the y-axis?",
+    7: "what is the spatially highest labeled tick on the y-axis?",
     8: f"by how much do consecutive numerical ticks on the x-axis differ? {_NA}",
     9: f"by how much do consecutive numerical ticks on the y-axis differ? {_NA}",
     10: f"how many lines are there? {_NA}",
@@ -28,8 +33,8 @@ _QUESTIONS = {
     14: "what is the difference between the largest and the smallest tick of the continuous "
     f"legend (colorbar)? {_NA}",
     15: f"what is the largest tick label of the continuous legend (colorbar)? {_NA}",
-    16: f"what is the general trend of the values from left to right? {_NA}",
-    17: f"how many explicitly labeled ticks are there on all axes together? {_NA}",
+    16: "what is the general trend of the values from left to right? Answer in a few words.",
+    17: "how many explicitly labeled ticks are there on all axes together?",
     18: "What is the layout of the subplots? Answer n by m, rows before columns.",
     19: "How many subplots are there? A single plot counts as 1.",
 }
@@ -65,3 +70,24 @@ def ask_descriptive(number: int, where: str) -> str:
     """Return a descriptive question; 18 and 19 are about the whole figure."""
     question = _QUESTIONS[number]
     return question if number in (18, 19) else where + question
+
+
+def ask_reasoning(number: int, question: str, answer: str) -> str:
+    """Return a reasoning question with what the answer must look like, types 1 to 4.
+
+    A number that stands nowhere in the chart is asked for with the decimals of the reference.
+
+    >>> print(ask_reasoning(4, "How much?", "0.25"))
+    How much?
+    Answer with a number that has 2 decimals.
+    """
+    form = _FORMS.get(number) or _number_form(answer)
+    return f"{question}\n{form}"
+
+
+def _number_form(answer: str) -> str:
+    _, point, decimals = answer.strip().partition(".")
+    if not point:
+        return "Answer with a whole number."
+    told = "1 decimal" if len(decimals) == 1 else f"{len(decimals)} decimals"
+    return f"Answer with a number that has {told}."

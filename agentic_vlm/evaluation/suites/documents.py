@@ -1,16 +1,12 @@
-"""Text and charts: OCRBench, SEEDBench2-Plus, ChartQA, CharXiv."""
+"""Text and charts: OCRBench, SEEDBench2-Plus, ChartQA."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from agentic_vlm.evaluation.figures import Figure, share, shares_by
-from agentic_vlm.evaluation.suites.charxiv_questions import (
-    ask_descriptive,
-    category_of,
-    locate_plot,
-)
+from agentic_vlm.evaluation.suites import charxiv
 from agentic_vlm.evaluation.suites.choices import CHOICE_RULE, iter_lettered
-from agentic_vlm.evaluation.suites.item import SuiteItem, fill_prompt, label_of
+from agentic_vlm.evaluation.suites.item import SuiteItem, fill_prompt
 from agentic_vlm.evaluation.suites.pictures import read_pictures
 from agentic_vlm.evaluation.suites.rows import Row, iter_rows, list_files
 from agentic_vlm.evaluation.suites.suite import KnownFile, Suite, by_label, micro
@@ -84,73 +80,8 @@ def _chartqa_pictures(row: Row) -> tuple[bytes, ...]:
     return (read_picture(row.file.parent, f"{folder}/{name}"),)
 
 
-def _iter_charxiv(kind: str) -> Callable[[Path], Iterator[SuiteItem]]:
-    def iterate(path: Path) -> Iterator[SuiteItem]:
-        for row in iter_rows(path):
-            if "question" in row.cells:
-                yield _charxiv_of_tsv(row, kind)
-            elif kind == "reasoning":
-                yield _charxiv_reasoning(row)
-            else:
-                yield from _charxiv_descriptive(row)
-
-    return iterate
-
-
-def _charxiv_of_tsv(row: Row, kind: str) -> SuiteItem:
-    number = row.text("qid" if kind == "descriptive" else "inst_category")
-    return SuiteItem(
-        item_id=row.text("index"),
-        question=row.text("question"),
-        answer=row.text("answer"),
-        answer_type=AnswerType.TEXT,
-        rule="text",
-        images=read_pictures(row, "image_path", "image"),
-        labels={"template": number, "category": category_of(kind, int(float(number)))},
-        rubric=row.maybe("grading_query") or "",
-    )
-
-
-def _charxiv_reasoning(row: Row) -> SuiteItem:
-    source = int(row.text("reasoning_q_source"))
-    return SuiteItem(
-        item_id=row.maybe("figure_path") or str(row.number),
-        question=row.text("reasoning_q"),
-        answer=row.text("reasoning_a"),
-        answer_type=AnswerType.TEXT,
-        rule="text",
-        images=read_pictures(row, "image"),
-        labels={"template": str(source), "category": category_of("reasoning", source)},
-    )
-
-
-def _charxiv_descriptive(row: Row) -> Iterator[SuiteItem]:
-    """Yield the four descriptive questions of a chart; our wording of the numbered templates."""
-    images = read_pictures(row, "image")
-    where = locate_plot(row.maybe("subplot_row"), row.maybe("subplot_col"), row.find("subplot_loc"))
-    for place in range(1, 5):
-        template = row.integer(f"descriptive_q{place}")
-        yield SuiteItem(
-            item_id=f"{row.maybe('figure_path') or row.number}/{place}",
-            question=ask_descriptive(template, where),
-            answer=row.text(f"descriptive_a{place}"),
-            answer_type=AnswerType.TEXT,
-            rule="text",
-            images=images,
-            labels={"template": str(template), "category": category_of("descriptive", template)},
-        )
-
-
 def _aggregate_ocrbench(rows: Sequence[ScoredAnswer]) -> list[Figure]:
     return [share("overall", rows), *shares_by(by_label("category"), rows)]
-
-
-def _aggregate_charxiv(rows: Sequence[ScoredAnswer]) -> list[Figure]:
-    return [
-        share("overall", rows),
-        *shares_by(by_label("category"), rows),
-        *shares_by(lambda row: label_of(row, "template").zfill(2), rows, prefix="template "),
-    ]
 
 
 OCRBENCH = Suite(
@@ -199,56 +130,4 @@ CHARTQA = Suite(
 )
 
 
-def _charxiv(kind: str, *, size: int, column: str, files: tuple[KnownFile, ...]) -> Suite:
-    return Suite(
-        name=f"charxiv_{kind}",
-        title=f"CharXiv {kind}",
-        table="real_world",
-        family="reasoning",
-        size=size,
-        iter_items=_iter_charxiv(kind),
-        aggregate=_aggregate_charxiv,
-        prompt="the question of the TSV; of the Parquet form, descriptive templates in our wording",
-        rule="a judge with the rubric of the question type, 0 or 1",
-        deviation="short texts by rule, the rest by the judge of `grading` without that rubric",
-        files=files,
-        column=column,
-    )
-
-
-CHARXIV_DESCRIPTIVE = _charxiv(
-    "descriptive",
-    size=4000,
-    column="CharXiv-D",
-    files=(
-        KnownFile(
-            "CharXiv_descriptive_val.tsv",
-            "e165037032f169a59dd09ea5d7ad3073",
-            "asks the judge for extract_answer",
-        ),
-        KnownFile(
-            "CharXiv_descriptive_val.tsv",
-            "8507c3740f8ddaedcb6b5c1cfcb3fa06",
-            "asks the judge for extracted_answer",
-        ),
-    ),
-)
-CHARXIV_REASONING = _charxiv(
-    "reasoning",
-    size=1000,
-    column="CharXiv-R",
-    files=(
-        KnownFile(
-            "CharXiv_reasoning_val.tsv",
-            "98eeff269b40726982627b19338ccd45",
-            "asks the judge for extract_answer",
-        ),
-        KnownFile(
-            "CharXiv_reasoning_val.tsv",
-            "6fc1a522ad32c2e3d72a89857b8cf10b",
-            "asks the judge for extracted_answer",
-        ),
-    ),
-)
-
-SUITES = (OCRBENCH, SEEDBENCH2_PLUS, CHARXIV_DESCRIPTIVE, CHARXIV_REASONING, CHARTQA)
+SUITES = (OCRBENCH, SEEDBENCH2_PLUS, *charxiv.SUITES, CHARTQA)

@@ -11,6 +11,8 @@ from agentic_vlm.schema import AnswerType, ImageRef, RawSample, ScoredAnswer, co
 
 # An option whose text is itself a letter says nothing beside the letters of the options.
 _IS_LETTER = re.compile(r"\W*[A-Za-z]\W*")
+# A page of text per item, which no figure needs.
+_FOR_GRADING = ("rubric=",)
 _BLANK = re.compile(r"\{\{(\w+)\}\}")
 
 
@@ -40,7 +42,8 @@ class SuiteItem:
     marks: tuple[str, ...] = ()
     """RealX-Bench: perception, search, reason."""
     rubric: str = ""
-    """A judge prompt that the benchmark ships with the item (CharXiv); else empty."""
+    """What the benchmark asks its judge about the answer, which goes where `{PREDICTION}` stands
+    (CharXiv); else empty."""
 
 
 def to_sample(
@@ -76,7 +79,14 @@ def _labels(item: SuiteItem) -> dict[str, str]:
         labels["rule"] = item.rule
     if item.options:
         labels["options"] = json.dumps(item.options, ensure_ascii=False)
+    if item.rubric:
+        labels["rubric"] = item.rubric
     return labels
+
+
+def flags_of_score(sample: RawSample) -> tuple[str, ...]:
+    """Return the flags by which an answer is aggregated: all but those that only grading needs."""
+    return tuple(flag for flag in sample.flags if not flag.startswith(_FOR_GRADING))
 
 
 def label_of(score: ScoredAnswer, name: str) -> str:

@@ -33,12 +33,19 @@ _DYNAMATH_TYPES = {
     "multiple choice": AnswerType.CHOICE,
     "text": AnswerType.TEXT,
 }
+_DYNAMATH_RULES = {
+    AnswerType.FLOAT: "dynamath_float",
+    AnswerType.CHOICE: "dynamath_choice",
+    AnswerType.TEXT: "dynamath_text",
+}
 _DYNAMATH_FORMS = {
     AnswerType.FLOAT: "a number with three decimals",
     AnswerType.CHOICE: "the letter of the right option",
     AnswerType.TEXT: "a word or phrase",
 }
-_SHORT_ANSWER = re.compile(r'"short[ _]answer"\s*:\s*"?(.*?)"?\s*(?:,\s*"|\}\s*$|$)', re.DOTALL)
+# What surrounds the value is looked for apart: one pattern for all takes the square of the length.
+_SHORT_ANSWER = re.compile(r'"short[ _]answer"\s*:')
+_NEXT_KEY = re.compile(r',\s*"')
 
 
 def _iter_wemath(path: Path) -> Iterator[SuiteItem]:
@@ -140,6 +147,7 @@ def _iter_dynamath(path: Path) -> Iterator[SuiteItem]:
             ),
             answer=row.text("answer", "ground_truth"),
             answer_type=kind,
+            rule=_DYNAMATH_RULES[kind],
             images=read_pictures(row, "image_path", "decoded_image", "image"),
             labels={
                 "seed": seed,
@@ -182,7 +190,12 @@ def read_short_answer(text: str) -> str:
         found = content.get("short answer", content.get("short_answer"))
         return text if found is None else str(found)
     match = _SHORT_ANSWER.search(body)
-    return match[1].strip() if match else text
+    if match is None:
+        return text
+    rest = body[match.end() :]
+    following = _NEXT_KEY.search(rest)
+    value = rest[: following.start()] if following else rest.rstrip().removesuffix("}")
+    return value.strip().removeprefix('"').removesuffix('"').strip()
 
 
 def _aggregate_dynamath(rows: Sequence[ScoredAnswer]) -> list[Figure]:
@@ -192,7 +205,17 @@ def _aggregate_dynamath(rows: Sequence[ScoredAnswer]) -> list[Figure]:
     average = grouped("average", rows, group=by_label("seed"), count=count, statistic=ratio)
     worst = all_right("worst case", rows, group="seed", size=_NUM_VARIANTS)
     parts = [f for name in ("subject", "level") for f in shares_by(by_label(name), rows)]
-    return [average, worst, *parts]
+    return [average, worst, *parts, *_worst_cases(rows)]
+
+
+def _worst_cases(rows: Sequence[ScoredAnswer]) -> list[Figure]:
+    """Return the worst case of every subject and level, in alphabetical order."""
+    found = []
+    for name in ("subject", "level"):
+        for value in sorted({label_of(row, name) for row in rows} - {""}):
+            own = [row for row in rows if label_of(row, name) == value]
+            found.append(all_right(f"worst case, {value}", own, group="seed", size=_NUM_VARIANTS))
+    return found
 
 
 def _iter_logicvista(path: Path) -> Iterator[SuiteItem]:
@@ -247,9 +270,10 @@ DYNAMATH = Suite(
     iter_items=_iter_dynamath,
     aggregate=_aggregate_dynamath,
     prompt="asks for JSON with `solution` and `short answer`, in our wording",
-    rule="floats within 0.001; the option letter; a text that the gold contains",
-    deviation="in every mode floats within `grading.float_tolerance`, texts equal and no mere "
-    "part of the gold, which would pass an empty answer",
+    rule="floats within 0.001, first word, pi multiplies; the one letter of A to E in the answer; "
+    "a text that the gold contains; worst case: a seed counts whose ten variants are all right",
+    deviation="what follows pi is read; texts equal and no mere part of the gold; in every mode an "
+    "empty answer is wrong, which the kit passes as a part of any text",
     files=(KnownFile("DynaMath.tsv", "b8425ad9a7114571fc9366e013699494"),),
     column="DynaMath",
     read_answer=read_short_answer,

@@ -1,4 +1,4 @@
-"""Real-world perception: HRBench, MME-RealWorld, TreeBench."""
+"""Real-world perception: HRBench, MME-RealWorld."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from agentic_vlm.evaluation.suites.choices import CHOICE_RULE, choice_item, read
 from agentic_vlm.evaluation.suites.item import SuiteItem, fill_prompt, label_of, list_options
 from agentic_vlm.evaluation.suites.pictures import read_pictures
 from agentic_vlm.evaluation.suites.rows import iter_rows
-from agentic_vlm.evaluation.suites.suite import KnownFile, Suite, by_label, micro
+from agentic_vlm.evaluation.suites.suite import KnownFile, Suite, by_label
 from agentic_vlm.schema import ScoredAnswer, content_id
 
 
@@ -107,23 +107,6 @@ def _aggregate_mme(rows: Sequence[ScoredAnswer]) -> list[Figure]:
     return [overall, average, *parts]
 
 
-def _iter_treebench(path: Path) -> Iterator[SuiteItem]:
-    for row in iter_rows(path):
-        task, _, subtask = row.text("category").partition("/")
-        options, question = read_options(row), row.text("question")
-        if (task, subtask) != ("Perception", "OCR"):
-            lines = row.maybe("multi-choice options") or list_options(options)
-            question = fill_prompt("treebench", question=question, options=lines)
-        yield choice_item(
-            row,
-            item_id=row.text("index"),
-            question=question,
-            options=options,
-            labels={"task": task, "category": f"{task}/{subtask}"},
-            rule="letter",
-        )
-
-
 HRBENCH_4K = Suite(
     name="hrbench_4k",
     title="HRBench-4K",
@@ -197,25 +180,10 @@ MME_REALWORLD_CN = _mme(
     files=(KnownFile("MME-RealWorld-CN.tsv", "daaa763d52a760a38606d5dedb3fe444"),),
 )
 
-TREEBENCH = Suite(
-    name="treebench",
-    title="TreeBench",
-    table="real_world",
-    family="perception",
-    size=405,
-    iter_items=_iter_treebench,
-    aggregate=micro("task", "category"),
-    prompt="the options block of the file, except for Perception/OCR, which gets the bare question",
-    rule="the first capital letter A to E of the answer; boxes are scored apart, by mean IoU",
-    deviation="a letter inside a word is no answer; mean IoU does not apply to answers without box",
-    column="TreeB",
-)
-
 SUITES = (
     HRBENCH_4K,
     HRBENCH_8K,
     MME_REALWORLD,
     MME_REALWORLD_LITE,
     MME_REALWORLD_CN,
-    TREEBENCH,
 )

@@ -82,6 +82,14 @@ class Row:
         """
         return tuple(str(item) for item in self._literal(columns, list) or ())
 
+    def lists(self, *columns: str) -> list[Any]:
+        """Return a cell that holds a list of anything, or the text of one; absent gives none.
+
+        Raises:
+            RecordError: the cell holds something else.
+        """
+        return list(self._literal(columns, list) or [])
+
     def fields(self, *columns: str) -> Mapping[str, Any]:
         """Return a cell that holds an object, or the text of one; absent gives an empty one.
 

@@ -1,4 +1,4 @@
-"""Search: FVQA-test, InfoSeek, MMSearch, SimpleVQA, and RealX-Bench."""
+"""Search: FVQA-test, InfoSeek, SimpleVQA, and RealX-Bench."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -6,12 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from agentic_vlm.evaluation.figures import Figure, share, shares_by
+from agentic_vlm.evaluation.suites import mmsearch
 from agentic_vlm.evaluation.suites.item import SuiteItem, label_of
 from agentic_vlm.evaluation.suites.pictures import read_pictures
-from agentic_vlm.evaluation.suites.rows import Row, iter_rows, read_literal
+from agentic_vlm.evaluation.suites.rows import Row, iter_rows
+from agentic_vlm.evaluation.suites.short_answers import (
+    SHORT_DEVIATION,
+    SHORT_RULE,
+    other_texts,
+    short_answer_type,
+    texts_of,
+)
 from agentic_vlm.evaluation.suites.suite import ALL_TOOLS, Suite, by_label, micro
-from agentic_vlm.grading import guess_answer_type
-from agentic_vlm.schema import AnswerType, ScoredAnswer
+from agentic_vlm.schema import ScoredAnswer
 
 REALX_MARKS = ("perception", "search", "reason")
 """Columns of RealX-Bench: 1 where the question is hard for this ability."""
@@ -32,8 +39,8 @@ def _iter_verl(path: Path) -> Iterator[SuiteItem]:
             item_id=_verl_id(row),
             question=_PICTURE_MARK.sub("", _user_text(row)).strip(),
             answer=gold,
-            aliases=_others(_texts(row, graded.get("candidate_answers")), gold),
-            answer_type=_short_answer_type(gold),
+            aliases=other_texts(texts_of(graded.get("candidate_answers")), gold),
+            answer_type=short_answer_type(gold),
             rule="text",
             images=read_pictures(row, "images", "image"),
             labels={"source": row.maybe("data_source") or ""},
@@ -55,58 +62,6 @@ def _user_text(row: Row) -> str:
     raise row.fault("prompt", "no user message")
 
 
-def _texts(row: Row, cell: Any) -> tuple[str, ...]:
-    """Return a list that is one, is its text, or is absent."""
-    if isinstance(cell, str) and cell.strip():
-        try:
-            cell = read_literal(cell)
-        except ValueError:
-            # A plain alternative that is no list.
-            cell = [cell]
-    if cell is None or cell == "":
-        return ()
-    return tuple(str(part) for part in cell) if isinstance(cell, list | tuple) else (str(cell),)
-
-
-def _others(texts: Sequence[str], gold: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(text for text in texts if text.strip() and text != gold))
-
-
-def _short_answer_type(gold: str) -> AnswerType:
-    """Return the rule of a short answer: numbers by value, all else by its words."""
-    kind = guess_answer_type(gold)
-    return kind if kind in (AnswerType.INTEGER, AnswerType.FLOAT) else AnswerType.TEXT
-
-
-def _iter_mmsearch(path: Path) -> Iterator[SuiteItem]:
-    for row in iter_rows(path):
-        gold = row.text("gt_answer")
-        images = read_pictures(row, "query_image")
-        yield SuiteItem(
-            item_id=row.text("sample_id"),
-            question=row.text("query"),
-            answer=gold,
-            aliases=_others(_texts(row, row.find("alternative_gt_answers")), gold),
-            answer_type=_short_answer_type(gold),
-            rule="text",
-            images=images,
-            labels={
-                "picture": "yes" if images else "no",
-                "area": row.maybe("area") or "",
-                "subfield": row.maybe("subfield") or "",
-            },
-        )
-
-
-def _aggregate_mmsearch(rows: Sequence[ScoredAnswer]) -> list[Figure]:
-    pictured = [row for row in rows if label_of(row, "picture") == "yes"]
-    return [
-        share("with a picture", pictured),
-        share("all questions", rows),
-        *shares_by(by_label("area"), rows),
-    ]
-
-
 def _iter_simplevqa(path: Path) -> Iterator[SuiteItem]:
     for row in iter_rows(path):
         gold = row.text("answer")
@@ -114,7 +69,7 @@ def _iter_simplevqa(path: Path) -> Iterator[SuiteItem]:
             item_id=row.text("data_id"),
             question=row.text("question"),
             answer=gold,
-            answer_type=_short_answer_type(gold),
+            answer_type=short_answer_type(gold),
             rule="text",
             images=read_pictures(row, "image"),
             labels={
@@ -142,8 +97,8 @@ def _iter_realx(path: Path) -> Iterator[SuiteItem]:
             question=row.text("query", "question"),
             answer=first,
             # Some answers hold the word: the whole text is an alternative too.
-            aliases=_others((*others, gold), first),
-            answer_type=_short_answer_type(first),
+            aliases=other_texts((*others, gold), first),
+            answer_type=short_answer_type(first),
             rule="text",
             images=read_pictures(row, "image", "images", "file_name", "image_path"),
             labels={"domain": row.maybe("domain") or ""},
@@ -192,12 +147,8 @@ def aggregate_realx(rows: Sequence[ScoredAnswer]) -> list[Figure]:
     ]
 
 
-_SHORT_RULE = "a judge compares with the reference and its aliases"
-_SHORT_DEVIATION = "equal words or numbers by rule, the judge of `grading` on doubt"
-
-
 def _suite(**fields: Any) -> Suite:
-    texts = {"prompt": "the bare question", "rule": _SHORT_RULE, "deviation": _SHORT_DEVIATION}
+    texts = {"prompt": "the bare question", "rule": SHORT_RULE, "deviation": SHORT_DEVIATION}
     return Suite(**{"table": "search", "family": "search", "tools": ALL_TOOLS, **texts, **fields})
 
 
@@ -216,17 +167,6 @@ INFOSEEK = _suite(
     iter_items=_iter_verl,
     aggregate=micro("source"),
     column="InfoSeek",
-)
-MMSEARCH = _suite(
-    name="mmsearch",
-    title="MMSearch, questions with a picture",
-    size=300,
-    headline_size=171,
-    iter_items=_iter_mmsearch,
-    aggregate=_aggregate_mmsearch,
-    rule="a judge, on the 171 questions with a picture, as the agent papers report; the authors' "
-    "own score of F1, requery, rerank and summary is another figure",
-    column="MMSearch",
 )
 SIMPLEVQA = _suite(
     name="simplevqa",
@@ -259,5 +199,5 @@ REALX_300 = _suite(
     column="Average",
 )
 
-SUITES = (FVQA_TEST, INFOSEEK, MMSEARCH, SIMPLEVQA)
+SUITES = (FVQA_TEST, INFOSEEK, *mmsearch.SUITES, SIMPLEVQA)
 REALX_SUITES = (REALX_194, REALX_300)

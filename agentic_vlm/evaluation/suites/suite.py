@@ -1,13 +1,15 @@
 """Suite: the declaration of one benchmark, and how its answers become figures."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from agentic_vlm.evaluation.figures import Figure, Mark, grouped, ratio, share, shares_by
 from agentic_vlm.evaluation.suites.item import SuiteItem, label_of
-from agentic_vlm.schema import ScoredAnswer
+from agentic_vlm.grading import Grade
+from agentic_vlm.schema import RawSample, ScoredAnswer, Trajectory
 
 Table = Literal["real_world", "mathematics", "search", "realx", "other"]
 Family = Literal["perception", "reasoning", "search", "integration", "text"]
@@ -62,6 +64,9 @@ class Suite:
     """Column of the paper's table; empty where the paper has none."""
     read_answer: Callable[[str], str] | None = None
     """Takes the answer out of a form that the prompt asks for, such as JSON."""
+    measure: Callable[[Trajectory, RawSample, Grade], Mapping[str, float]] | None = None
+    """What an answer is worth beside its verdict, by name, such as its mean IoU; figures find it as
+    a label."""
     headline_size: int | None = None
     """Items behind the first figure where that is a part of the suite; else absent."""
 
@@ -91,22 +96,24 @@ def by_label(label: str) -> Callable[[ScoredAnswer], str]:
 def all_right(name: str, rows: Sequence[ScoredAnswer], *, group: str, size: int) -> Figure:
     """Return the share of groups whose `size` answers are all right.
 
-    A group with an ungraded answer and none wrong is left out of the mean, as is one that is not
+    Several attempts at a group count each on its own, and are drawn together for the interval. An
+    attempt with an ungraded answer and none wrong is left out of the mean, as is one that is not
     complete.
     """
-    complete = _complete(rows, group=group, size=size)
+
+    def attempt(row: ScoredAnswer) -> tuple[str, str]:
+        return label_of(row, group), label_of(row, "attempt")
+
+    sizes = Counter(map(attempt, rows))
 
     def count(marks: Sequence[Mark]) -> tuple[float, float] | None:
-        rights = [mark.is_right for mark in marks]
-        if len(rights) < size and all(rights):
-            return None
-        return float(all(rights)), 1.0
+        attempts: dict[tuple[str, str], list[bool]] = {}
+        for mark in marks:
+            attempts.setdefault(attempt(mark.score), []).append(mark.is_right)
+        decided = [
+            all(rights) for rights in attempts.values() if len(rights) == size or not all(rights)
+        ]
+        return (float(sum(decided)), float(len(decided))) if decided else None
 
+    complete = [row for row in rows if sizes[attempt(row)] == size]
     return grouped(name, complete, group=by_label(group), count=count, statistic=ratio)
-
-
-def _complete(rows: Sequence[ScoredAnswer], *, group: str, size: int) -> list[ScoredAnswer]:
-    counts: dict[str, int] = {}
-    for row in rows:
-        counts[label_of(row, group)] = counts.get(label_of(row, group), 0) + 1
-    return [row for row in rows if counts[label_of(row, group)] == size]

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import openai
+from openai.types.chat import ChatCompletionMessageParam
 
 from agentic_vlm.backends.base import ChatMessage, FinishReason, Policy, Request, SamplingParams
 from agentic_vlm.errors import BackendUnavailable, JudgeUnavailable
@@ -55,10 +56,7 @@ class OpenAIAsker:
         try:
             answer = await self._client.chat.completions.create(
                 model=self.name,
-                messages=[
-                    {"role": "system", "content": system},
-                    {"role": "user", "content": message},
-                ],
+                messages=_chat(system, message),
                 temperature=0.0,
                 max_tokens=max_tokens,
                 seed=0,
@@ -101,14 +99,18 @@ class LocalAsker:
 
     async def ask(self, system: str, message: str, *, max_tokens: int) -> Reply:
         """Return the reply."""
-        chat = [{"role": "system", "content": system}, {"role": "user", "content": message}]
-        text = self._tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        text = self._tokenizer.apply_chat_template(
+            _chat(system, message), tokenize=False, add_generation_prompt=True
+        )
         ids = list(self._tokenizer.encode(text, add_special_tokens=False))
         episode_id = content_id(system, message)
         request = Request(
             episode_id=episode_id,
             turn=0,
-            messages=[ChatMessage(Role.SYSTEM, (system,)), ChatMessage(Role.USER, (message,))],
+            messages=[
+                *([ChatMessage(Role.SYSTEM, (system,))] if system else []),
+                ChatMessage(Role.USER, (message,)),
+            ],
             prompt_ids=ids,
             images=[],
             assistant_prefix="",
@@ -144,6 +146,13 @@ def load_local_asker(folder: Path, *, max_batch: int) -> LocalAsker:
         local.load_model(folder), processor, policy_id=str(folder), max_batch=max_batch
     )
     return LocalAsker(str(folder), policy=policy, processor=processor)
+
+
+def _chat(system: str, message: str) -> list[ChatCompletionMessageParam]:
+    before: list[ChatCompletionMessageParam] = (
+        [{"role": "system", "content": system}] if system else []
+    )
+    return [*before, {"role": "user", "content": message}]
 
 
 def _estimate(text: str) -> int:

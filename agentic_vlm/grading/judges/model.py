@@ -1,14 +1,35 @@
 """ModelJudge: asks a model, once per question, within a budget."""
 
 import asyncio
-from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
 from agentic_vlm.errors import JudgeUnavailable
 from agentic_vlm.grading.judges.askers import Asker, Reply
 from agentic_vlm.grading.judges.budget import JudgeBudget, JudgeCounts, Ledger
 from agentic_vlm.grading.judges.cache import VerdictCache
 from agentic_vlm.grading.judges.prompt import JudgePrompt, parse_reply, render_question
+from agentic_vlm.grading.judges.rubric import fill_rubric, parse_rubric_reply
 from agentic_vlm.schema import Judgement, Verdict, content_id
+
+# A benchmark's rubric is the whole message: no system prompt stands before it.
+_RUBRIC = JudgePrompt("rubric", "")
+
+
+class _ParseReply(Protocol):
+    def __call__(self, text: str, *, is_cut: bool) -> Verdict | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One question to the model, how its reply is read, and what it is about."""
+
+    prompt: JudgePrompt
+    message: str
+    parse: _ParseReply
+    question: str
+    answer: str
+    references: tuple[str, ...]
 
 
 class ModelJudge:
@@ -62,7 +83,23 @@ class ModelJudge:
             JudgeUnavailable: the model failed, the budget is spent, or a replay has no verdict.
         """
         message = render_question(question, answer=answer, references=references)
-        key = content_id(self._name, str(self._max_tokens), self._prompt.digest, message)
+        case = _Case(self._prompt, message, parse_reply, question, answer, references)
+        return await self._decide(case)
+
+    async def judge_by_rubric(
+        self, rubric: str, *, question: str, answer: str, references: tuple[str, ...]
+    ) -> Verdict:
+        """Return the verdict by a benchmark's rubric; `ungraded` where the reply has no score.
+
+        Raises:
+            JudgeUnavailable: as in `judge`.
+        """
+        message = fill_rubric(rubric, answer)
+        case = _Case(_RUBRIC, message, parse_rubric_reply, question, answer, references)
+        return await self._decide(case)
+
+    async def _decide(self, case: _Case) -> Verdict:
+        key = content_id(self._name, str(self._max_tokens), case.prompt.digest, case.message)
         known = self._cache.get(key)
         if known is not None:
             self.counts.num_cached += 1
@@ -71,10 +108,7 @@ class ModelJudge:
             self.counts.num_cached += 1
             return (await asyncio.shield(self._pending[key])).verdict
 
-        def to_row(reply: Reply) -> Judgement:
-            return self._to_row(key, reply, question, answer, references)
-
-        task = asyncio.ensure_future(self._ask(message, to_row))
+        task = asyncio.ensure_future(self._ask(key, case))
         self._pending[key] = task
         try:
             return (await task).verdict
@@ -91,7 +125,7 @@ class ModelJudge:
         if self._asker is not None:
             await self._asker.close()
 
-    async def _ask(self, message: str, to_row: Callable[[Reply], Judgement]) -> Judgement:
+    async def _ask(self, key: str, case: _Case) -> Judgement:
         if self._asker is None:
             self.counts.num_unavailable += 1
             raise JudgeUnavailable(
@@ -103,21 +137,19 @@ class ModelJudge:
             self._ledger.book_call()
             try:
                 reply = await self._asker.ask(
-                    self._prompt.text, message, max_tokens=self._max_tokens
+                    case.prompt.text, case.message, max_tokens=self._max_tokens
                 )
             except JudgeUnavailable:
                 self.counts.num_unavailable += 1
                 raise
         self._ledger.book_tokens(prompt=reply.num_prompt_tokens, reply=reply.num_reply_tokens)
-        row = to_row(reply)
+        row = self._to_row(key, case, reply)
         self._count(row)
         self._cache.add(row)
         return row
 
-    def _to_row(
-        self, key: str, reply: Reply, question: str, answer: str, references: tuple[str, ...]
-    ) -> Judgement:
-        verdict = parse_reply(reply.text, is_cut=reply.is_cut)
+    def _to_row(self, key: str, case: _Case, reply: Reply) -> Judgement:
+        verdict = case.parse(reply.text, is_cut=reply.is_cut)
 
         def clean(text: str) -> str:
             return text.encode("utf-8", "replace").decode()
@@ -125,10 +157,10 @@ class ModelJudge:
         return Judgement(
             key=key,
             judge=self._name,
-            prompt=self._prompt.name,
-            question=clean(question),
-            references=tuple(map(clean, references)),
-            answer=clean(answer),
+            prompt=case.prompt.name,
+            question=clean(case.question),
+            references=tuple(map(clean, case.references)),
+            answer=clean(case.answer),
             verdict=Verdict.UNGRADED if verdict is None else verdict,
             is_parsed=verdict is not None,
             reply=clean(reply.text),

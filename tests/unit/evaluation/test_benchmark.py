@@ -167,6 +167,15 @@ def test_scores_are_the_same_when_graded_again(run, capsys, project):
     assert {path.name: path.read_bytes() for path in (folder / "scores").iterdir()} == before
 
 
+def test_a_run_made_again_has_the_same_scores_and_answers(run):
+    first, second = run(right, "first"), run(right, "second")
+    for name in ("scores", "answers.jsonl", "figures.json"):
+        paths = [folder / name for folder in (first, second)]
+        files = [sorted(path.iterdir()) if path.is_dir() else [path] for path in paths]
+        one, other = ([file.read_bytes() for file in found] for found in files)
+        assert one == other
+
+
 def test_two_runs_are_compared_question_by_question(run, capsys):
     first, second = run(right, "first"), run(wrong, "second")
     assert main(["compare", str(first), str(second)]) == 0

@@ -46,6 +46,11 @@ LETTERS = item_of("A, C", AnswerType.LIST, "letters")
 ROOT = item_of(r"10\sqrt{2}", AnswerType.MATH, "math")
 FLOAT = item_of("1.3", AnswerType.FLOAT, "float", labels={"precision": "1"})
 NAMES = item_of("[1, 2]", AnswerType.LIST, "list")
+LENGTH = item_of("3.500", AnswerType.FLOAT, "dynamath_float")
+CIRCLE = item_of("2.094", AnswerType.FLOAT, "dynamath_float")
+VERTEX = item_of("E", AnswerType.CHOICE, "dynamath_choice")
+PARITY = item_of("even", AnswerType.TEXT, "dynamath_text")
+DECIMAL = item_of("1.5", AnswerType.TEXT, "text")
 EMPTY_WORD = item_of("no", AnswerType.TEXT, "ocr")
 
 
@@ -78,6 +83,19 @@ EMPTY_WORD = item_of("no", AnswerType.TEXT, "ocr")
         (FLOAT, "1.31", RIGHT, RIGHT, WRONG),
         # MathVista: lists are compared with the word None in the fork.
         (NAMES, "[1, 2]", RIGHT, RIGHT, WRONG),
+        # DynaMath: a thousandth in binary arithmetic, the first word, what follows pi is lost.
+        (LENGTH, "3.5009", RIGHT, RIGHT, RIGHT),
+        (LENGTH, "3.502", WRONG, WRONG, WRONG),
+        (LENGTH, "3.5 or 4", OPEN, RIGHT, RIGHT),
+        (LENGTH, "length: 3.5", RIGHT, OPEN, OPEN),
+        (CIRCLE, "2\u03c0/3", RIGHT, WRONG, WRONG),
+        # DynaMath: any letter of A to E in any word, and a part of the gold.
+        (VERTEX, "None", OPEN, RIGHT, RIGHT),
+        (PARITY, "e", WRONG, RIGHT, RIGHT),
+        (PARITY, "even function", OPEN, WRONG, WRONG),
+        # SQuAD's normalisation takes the decimal point away.
+        (DECIMAL, "15", WRONG, OPEN, OPEN),
+        (DECIMAL, "1.5.", RIGHT, RIGHT, RIGHT),
         # OCRBench: a part of the text.
         (EMPTY_WORD, "nothing", WRONG, RIGHT, RIGHT),
     ],

@@ -14,11 +14,13 @@ from agentic_vlm.evaluation.run import (
     iter_scores,
     plan_asks,
 )
+from agentic_vlm.evaluation.run_modes import RunMode
+from agentic_vlm.evaluation.summary import summarize
 from agentic_vlm.grading import NoJudge
 from agentic_vlm.params import AgentParams, GradingParams, Params, SearchParams, VisionParams
 from agentic_vlm.sandbox.base import CellResult, CellStatus
 from agentic_vlm.sandbox.fake import FakeSandbox
-from agentic_vlm.schema import ProbeMode, Trajectory, Verdict
+from agentic_vlm.schema import Trajectory, Verdict
 from agentic_vlm.search.fake import FakeSearch
 from agentic_vlm.store import ImageStore, ImageWriter, Parts
 from agentic_vlm.tools.toolbox import Toolkit
@@ -41,7 +43,7 @@ def evaluate(tmp_path, make_image, suite):
     """Give a function that answers the suite with tools and returns trajectories and pictures."""
     crop = CellResult(CellStatus.OK, images=(make_image("green"),))
 
-    def run(script, server=None, control="none"):
+    def run(script, server=None, control="none", modes=(RunMode.AGENT,)):
         params = PARAMS.model_copy(
             update={"evaluate": PARAMS.evaluate.model_copy(update={"control": control})}
         )
@@ -56,7 +58,7 @@ def evaluate(tmp_path, make_image, suite):
             images=ImageWriter(tmp_path / "seen", spool=tmp_path / "spool"),
             on_done=done.append,
         )
-        asks = plan_asks({"pocket": suite}, (ProbeMode.AGENT,))
+        asks = plan_asks({"pocket": suite}, modes)
         runtime = Runtime(server or ScriptedPolicy(script), None, kit, server=server)
         asyncio.run(collect_episodes(asks, runtime=runtime, collector=collector, params=params))
         collector.images.close()
@@ -144,14 +146,50 @@ def test_an_episode_without_answer_is_wrong(evaluate, suite):
 
 def test_a_sample_of_two_suites_is_asked_once_and_counted_twice(evaluate, suite):
     suites = {"pocket": suite, "other": suite[:1]}
-    assert len(plan_asks(suites, (ProbeMode.AGENT,))) == 4
+    assert len(plan_asks(suites, (RunMode.AGENT,))) == 4
     scores = list(iter_scores(grade(evaluate(good)[0], suite), suites, model="base"))
     assert [score.suite for score in scores] == ["pocket"] * 4 + ["other"]
 
 
 def test_every_mode_asks_every_sample(suite):
-    asks = plan_asks({"pocket": suite}, (ProbeMode.DIRECT, ProbeMode.AGENT))
-    assert [ask.mode for ask in asks] == [ProbeMode.DIRECT] * 4 + [ProbeMode.AGENT] * 4
+    asks = plan_asks({"pocket": suite}, tuple(RunMode))
+    assert [ask.mode for ask in asks] == ["direct"] * 4 + ["think"] * 4 + ["agent"] * 4
+
+
+def test_mode_think_asks_for_reasoning_without_tools_and_is_scored_apart(evaluate, suite):
+    """Reasoning finds the answer, the answer alone is wrong, and so is what stands in a thought."""
+
+    def script(request):
+        asked = request.messages[-1].text
+        assert len(request.messages) == 1, "no system message tells of tools"
+        if "Think step by step inside <think> </think>" in asked:
+            return "<think>not <answer>blue</answer> but</think><answer>red</answer>"
+        return "<answer>blue</answer>"
+
+    trajectories, num_done = evaluate(script, modes=(RunMode.DIRECT, RunMode.THINK))
+    assert num_done == len({row.trajectory_id for row in trajectories}) == 8
+    scores = list(iter_scores(grade(trajectories, suite), {"pocket": suite}, model="base"))
+    told = summarize(scores, num_bootstrap=100, seed=0)
+    means = {name: entry["all"]["accuracy"]["mean"] for name, entry in told["models"].items()}
+    assert means == {"base_direct": 0.0, "base_think": 1.0}
+    assert told["paired"]["base_think_minus_base_direct"]["all"]["num_gained"] == 4
+    assert {score.num_calls for score in scores} == {0}
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("<think>red, or", None),
+        ("<think>maybe <answer>blue</answer></think> red", "red"),
+        ("<think>red</think>", None),
+        ("<think>blue?</think><answer></answer><answer>red</answer>", "red"),
+    ],
+)
+def test_what_stands_in_a_thought_is_no_answer(evaluate, suite, text, answer):
+    trajectories, _ = evaluate(lambda request: text, modes=(RunMode.THINK,))
+    scores = list(iter_scores(grade(trajectories, suite), {"pocket": suite}, model="base"))
+    verdict = Verdict.INCORRECT if answer is None else Verdict.CORRECT
+    assert {(score.verdict, score.answer) for score in scores} == {(verdict, answer)}
 
 
 def test_a_lost_server_ends_the_run_and_only_what_it_ended_is_asked_again(evaluate):

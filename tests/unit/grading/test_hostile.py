@@ -10,7 +10,11 @@ from multiprocessing import get_context
 
 import pytest
 
+from agentic_vlm.evaluation.suites import SUITES
 from agentic_vlm.grading import Mode, Reference, Rule, extract_answer, grade_by_rule
+from agentic_vlm.grading.boxes import mean_iou, read_tagged_boxes
+from agentic_vlm.grading.judges.prompt import parse_reply
+from agentic_vlm.grading.judges.rubric import fill_rubric, parse_rubric_reply
 from agentic_vlm.grading.labelled import read_labelled
 from agentic_vlm.grading.math_pool import Equality, MathPool
 from agentic_vlm.schema import Verdict
@@ -89,6 +93,29 @@ def test_ten_thousand_texts_make_no_rule_raise() -> None:
         # A comparison that runs out of time takes its whole second, so there are few of them.
         rules = [Rule.MATH] if number % 50 == 0 else [rule for rule in Rule if rule != "math"]
         assert grade_hostile(rng, rng.choice(rules)) in Verdict
+
+
+def test_no_text_makes_a_reader_of_replies_raise_or_hang() -> None:
+    """Whole replies, replies of judges, JSON forms and boxes; a quadratic pattern would not end."""
+    rng = random.Random(2)
+    read_short_answer = SUITES["dynamath"].read_answer
+    assert read_short_answer is not None
+    texts = [hostile_text(rng) for _ in range(2000)]
+    long = " " * 10**6
+    texts += [
+        f'{{"short answer": "{long}x y}}',
+        f'{{"short answer"{long}',
+        f"<box>[1,{'1' * 10**6}",
+    ]
+    texts += [f"```json\n{long}\n```", '{"score":' * 10**5, f'{{"score": {"9" * 10**5}}}', long]
+    for text in texts:
+        assert isinstance(read_short_answer(text), str)
+        assert extract_answer(text) is None or extract_answer(text) != ""
+        for is_cut in (True, False):
+            assert parse_reply(text, is_cut=is_cut) in (None, *Verdict)
+            assert parse_rubric_reply(text, is_cut=is_cut) in (None, *Verdict)
+        assert 0.0 <= mean_iou(read_tagged_boxes(text), [(0, 0, 1, 1)]) <= 1.0
+        assert fill_rubric("{PREDICTION}", text).startswith('"')
 
 
 @pytest.mark.slow

@@ -50,6 +50,23 @@ def test_a_choice_is_the_option_that_was_meant(answer, reference, options, verdi
         assert found is verdict or (found is OPEN and verdict is WRONG)
 
 
+@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("answer", ["Z", "Sorry, I can't help with images of people yet."])
+def test_a_refusal_needs_no_judge_to_be_graded(mode, answer):
+    """The fork calls its judge here, and crashes where there is none."""
+    found = grade_by_rule(Rule.CHOICE, answer, Reference("B", options=GLOVES), mode=mode)
+    assert found.verdict in (OPEN, WRONG)
+
+
+@pytest.mark.parametrize("answer", [None, "", "  \n"])
+@pytest.mark.parametrize("rule", [Rule.TEXT, Rule.MATH, Rule.CHOICE, Rule.RUBRIC])
+def test_a_judge_that_says_yes_to_everything_is_not_asked_about_an_empty_answer(rule, answer):
+    """The released reward judges an empty answer, and pays for a yes."""
+    for mode in Mode:
+        grade = grade_by_rule(rule, answer, Reference("B"), mode=mode)
+        assert (grade.verdict, grade.rule) == (WRONG, "none")
+
+
 def test_no_option_is_drawn_at_random():
     found = {strict("choice", "it is hard to say", "B", options=GLOVES) for _ in range(50)}
     assert len(found) == 1
@@ -70,6 +87,8 @@ def test_the_callers_options_are_not_lower_cased():
         ("52.6", "50", "", WRONG),
         ("47.6", "50", "", RIGHT),
         ("100", "95", "", WRONG),
+        # A per cent sign is no hundredth of the number for a reader.
+        ("10", "10%", "", OPEN),
         # Binary arithmetic fails exactly five per cent.
         ("1.05", "1", "", RIGHT),
         # A gold of nought is a number too.
@@ -94,6 +113,10 @@ def test_relaxed_accuracy_is_relative_to_the_gold(answer, reference, question, v
         ("ocr", "17", "7", WRONG),
         ("ocr", "anything", "", OPEN),
         ("ocr_formula", "A^2", "a^2", WRONG),
+        ("ocr_formula", "The answer is **a*b*c**", "a*b*c", RIGHT),
+        ("ocr_formula", "a*b*c", "abc", WRONG),
+        ("ocr", "It says **STOP**", "STOP", RIGHT),
+        ("ocr", "5*", "5", WRONG),
         # MathVista's integers lose what stands behind the point.
         ("integer", "14.9", "14", WRONG),
         ("integer", "14.0", "14", RIGHT),
@@ -103,7 +126,12 @@ def test_relaxed_accuracy_is_relative_to_the_gold(answer, reference, question, v
         ("letters", "A, C", "A,C", RIGHT),
         ("letters", "C A.", "A, C", RIGHT),
         ("letters", "A", "A, C", WRONG),
-        # DynaMath: a part of the gold is no answer.
+        # DynaMath: a part of the gold is no answer; a thousandth is meant in decimals.
+        ("dynamath_text", "e", "even", WRONG),
+        ("dynamath_float", "3.499", "3.5", RIGHT),
+        ("dynamath_choice", "None", "E", OPEN),
+        # CharXiv: exact match after SQuAD's normalisation loses the decimal point.
+        ("rubric", "15", "1.5", WRONG),
         ("text", "e", "even", WRONG),
         ("text", "", "even", WRONG),
     ],

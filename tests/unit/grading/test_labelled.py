@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from agentic_vlm.errors import RecordError
-from agentic_vlm.grading import Grade, Mode, Reference, Rule, grade_by_rule
+from agentic_vlm.grading import Grade, Mode, Reference, Rule, extract_answer, grade_by_rule
 from agentic_vlm.grading.judges.cache import VerdictCache
 from agentic_vlm.grading.judges.prompt import load_prompt, render_question
 from agentic_vlm.grading.labelled import LabelledAnswer, read_labelled
@@ -67,6 +67,45 @@ def test_the_reference_itself_is_correct_in_every_rule(rule: Rule) -> None:
     texts = {row.reference for row in ROWS if row.reference.strip()}
     for text in texts:
         assert grade_by_rule(rule, text, Reference(text)).verdict is Verdict.CORRECT
+
+
+# Rules whose published form asks for more than the text of the reference.
+_NOT_ITSELF = {
+    Mode.OFFICIAL: {Rule.BOX, Rule.RERANK, Rule.OPTION},
+    Mode.PAPER: {Rule.BOX, Rule.RERANK, Rule.OPTION, Rule.LIST},
+}
+
+
+@pytest.mark.parametrize("mode", [Mode.OFFICIAL, Mode.PAPER])
+def test_the_reference_itself_is_not_wrong_under_the_rules_of_others(mode: Mode) -> None:
+    """Boxes want tags, a choice of websites one of them, the fork never passes a list."""
+    wrong = [
+        row.id
+        for row in PLAIN
+        if row.reference.strip() and row.rule not in _NOT_ITSELF[mode]
+        and grade_by_rule(row.rule, row.reference, row.wanted, mode=mode).verdict
+        is Verdict.INCORRECT
+    ]  # fmt: skip
+    assert wrong == []
+    lists = [row for row in PLAIN if row.rule is Rule.LIST]
+    no_defects = {
+        grade_by_rule(row.rule, row.reference, row.wanted, mode=mode, defects=frozenset()).verdict
+        for row in lists
+    }
+    assert no_defects == {Verdict.CORRECT}
+
+
+@pytest.mark.parametrize("form", ["{}.", "**{}**", "The answer is {}", "<answer>{}</answer>"])
+def test_the_reference_in_the_forms_that_models_write_is_never_wrong(form: str) -> None:
+    """Each reference under its own rule, without the shortcut for equal texts."""
+    wrong = []
+    for row in PLAIN:
+        if row.rule in (Rule.REQUERY, Rule.RERANK) or not row.reference.strip():
+            continue
+        given = extract_answer(form.format(row.reference))
+        if grade_by_rule(row.rule, given, row.wanted).verdict is Verdict.INCORRECT:
+            wrong.append((row.rule.value, row.reference))
+    assert sorted(set(wrong)) == []
 
 
 def test_options_are_not_changed_for_the_caller() -> None:

@@ -302,11 +302,13 @@ def test_a_request_may_do_without_tools_or_with_few(serve, client, two_pictures)
         return "<answer>40</answer>"
 
     made = client(serve(script))
-    for extra in ({"mode": "direct"}, {"agent_tools": ["python"]}):
+    for extra in ({"mode": "direct"}, {"agent_tools": ["python"]}, {"mode": "think"}):
         made.chat.completions.create(model="agent", messages=two_pictures, extra_body=extra)
     assert "tool_call" not in systems[0]
     assert "code" in systems[1]
     assert "search" not in systems[1]
+    assert "Think step by step inside <think> </think>" in systems[2]
+    assert "tool_call" not in systems[2]
     with pytest.raises(openai.BadRequestError, match="agent_tools"):
         made.chat.completions.create(
             model="agent", messages=two_pictures, extra_body={"agent_tools": []}

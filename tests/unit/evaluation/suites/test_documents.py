@@ -1,4 +1,4 @@
-"""OCRBench, SEEDBench2-Plus, ChartQA, CharXiv, CV-Bench and CountBench in their published forms."""
+"""OCRBench, SEEDBench2-Plus, ChartQA, CV-Bench and CountBench in their published forms."""
 
 import json
 
@@ -62,38 +62,6 @@ def test_chartqa_has_three_forms(tmp_path, tsv, parquet, read, pictures):
     items = read("chartqa", folder)
     assert [item.labels["split"] for item in items] == ["test_augmented", "test_human"]
     assert items[0].images == (pictures.encoded("blue"),)
-
-
-@pytest.mark.parametrize(
-    ("kind", "column"), [("descriptive", "qid"), ("reasoning", "inst_category")]
-)
-@pytest.mark.parametrize("key", ["extract_answer", "extracted_answer"])
-def test_charxiv_tsvs_bring_prompt_and_rubric(tsv, read, pictures, kind, column, key):
-    rubric = f'Return {{"{key}": "...", "score": 0}} for {{PREDICTION}}'
-    row = {"index": 3, "image": pictures.b64("red"), "question": "For the current plot, what?",
-           "answer": "Not Applicable", "grading_query": rubric, column: "2"}  # fmt: skip
-    (item,) = read(f"charxiv_{kind}", tsv("x.tsv", row))
-    assert item.question == "For the current plot, what?"
-    assert item.rubric == rubric
-    expected = {"descriptive": "Information Extraction", "reasoning": "Text in General"}
-    assert item.labels == {"template": "2", "category": expected[kind]}
-
-
-def test_charxiv_parquet_has_five_questions_per_chart(parquet, read, pictures):
-    row = {
-        "figure_path": "images/1.jpg", "subplot_row": 1, "subplot_col": 2, "subplot_loc": None,
-        "image": {"bytes": pictures.encoded("red"), "path": "1.jpg"},
-        **{f"descriptive_q{n}": template for n, template in enumerate((1, 8, 16, 19), start=1)},
-        **{f"descriptive_a{n}": f"a{n}" for n in range(1, 5)},
-        "reasoning_q": "Which line is highest?", "reasoning_q_source": 1, "reasoning_a": "red",
-    }  # fmt: skip
-    path = parquet("val.parquet", row)
-    items = read("charxiv_descriptive", path)
-    assert [item.answer for item in items] == ["a1", "a2", "a3", "a4"]
-    assert items[0].question.startswith("For the subplot at row 1 and column 2, ")
-    assert items[3].question.startswith("How many subplots")
-    (item,) = read("charxiv_reasoning", path)
-    assert (item.question, item.labels["category"]) == ("Which line is highest?", "Text in Chart")
 
 
 def test_cvbench_weighs_its_sources_as_the_authors_do(parquet, read, figures_of, pictures):

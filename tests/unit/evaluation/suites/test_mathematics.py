@@ -209,6 +209,33 @@ def test_dynamath_gives_average_and_worst_case(figures_of):
     assert figures["average"].n == figures["worst case"].n == 2
 
 
+def test_dynamath_has_a_worst_case_per_subject_and_level(figures_of):
+    easy, hard = {"subject": "algebra", "level": "high"}, {"subject": "geometry", "level": "high"}
+    rows = [({"seed": "a", **easy}, True)] * 10 + [
+        ({"seed": "b", **hard}, n > 0) for n in range(10)
+    ]
+    figures = figures_of("dynamath", *rows)
+    means = {name: found.mean for name, found in figures.items() if name.startswith("worst case, ")}
+    assert means == {
+        "worst case, algebra": 1.0, "worst case, geometry": 0.0, "worst case, high": 0.5,
+    }  # fmt: skip
+    assert (figures["worst case, high"].n, figures["geometry"].mean) == (2, pytest.approx(0.9))
+
+
+def test_dynamath_asks_all_variants_of_a_seed_in_one_attempt(figures_of):
+    """Two attempts that each miss another variant are two worst cases, not one group of twenty."""
+    rows = [
+        ({"seed": "a", "attempt": str(attempt)}, variant != attempt)
+        for attempt in (1, 2)
+        for variant in range(10)
+    ]
+    rows += [({"seed": "b", "attempt": str(attempt)}, True) for attempt in (1, 2)] * 10
+    worst = figures_of("dynamath", *rows)["worst case"]
+    assert (worst.mean, worst.n) == (0.5, 2)
+    # A seed of which only nine variants were asked has no worst case.
+    assert figures_of("dynamath", *rows[1:])["worst case"].mean == pytest.approx(2 / 3)
+
+
 def test_dynamath_shows_both_bounds_of_what_is_undecided(figures_of):
     rows = [({"seed": "a"}, True)] * 9 + [({"seed": "a"}, None)] + [({"seed": "b"}, True)] * 10
     worst = figures_of("dynamath", *rows)["worst case"]

@@ -1,4 +1,4 @@
-"""V*, HRBench, MME-RealWorld and TreeBench in their published forms."""
+"""V*, HRBench and MME-RealWorld in their published forms."""
 
 import json
 
@@ -151,21 +151,6 @@ def test_mme_realworld_gives_micro_and_class_means(figures_of):
     assert figures["overall"].mean == 0.75
     assert figures["mean of subtasks"].mean == 0.5
     assert figures["Perception"].mean == 1.0
-
-
-def test_treebench_asks_ocr_without_options(tsv, read, pictures):
-    row = {"index": 0, "image": pictures.b64("red"), "question": "Where is it?", "answer": "B",
-           "multi-choice options": "A. left\nB. right", "A": "left", "B": "right",
-           "category": "Reasoning/Ordering", "target_instances": "[[0, 0, 5, 5]]"}  # fmt: skip
-    ocr = {**row, "index": 1, "category": "Perception/OCR", "question": "What is written?",
-           "multi-choice options": "", "A": "", "B": "", "answer": "Stop"}  # fmt: skip
-    first, second = read("treebench", tsv("TreeBench.tsv", row, ocr))
-    assert first.question == (
-        "Where is it?\nOptions:\nA. left\nB. right\n"
-        "Answer with the correct option's letter directly."
-    )
-    assert second.question == "What is written?"
-    assert (second.answer, second.answer_type) == ("Stop", AnswerType.TEXT)
 
 
 def test_a_gold_letter_that_is_no_option_names_the_row(tsv, read, pictures):

@@ -1,4 +1,4 @@
-"""FVQA-test, InfoSeek, MMSearch, SimpleVQA, RealX-Bench, and plain question files."""
+"""FVQA-test, InfoSeek, SimpleVQA, RealX-Bench, and plain question files."""
 
 import json
 
@@ -40,26 +40,6 @@ def test_a_verl_row_without_a_gold_names_the_row(parquet, read):
     row = {"prompt": [{"content": "q", "role": "user"}], "reward_model": {"style": "rule"}}
     with pytest.raises(RecordError, match="row 1, field 'reward_model': no ground_truth"):
         read("infoseek", parquet("x.parquet", row))
-
-
-def test_mmsearch_headline_is_the_questions_with_a_picture(parquet, read, figures_of, pictures):
-    common = {"query": "When?", "gt_answer": "2024", "area": "news", "subfield": "x",
-              "timestamp": "2024-07", "gt_requery": "when"}  # fmt: skip
-    rows = [
-        {"sample_id": "1", "query_image": {"bytes": pictures.encoded("red"), "path": None},
-         "alternative_gt_answers": ["in 2024"], **common},
-        {"sample_id": "2", "query_image": None, "alternative_gt_answers": None, **common},
-    ]  # fmt: skip
-    first, second = read("mmsearch", parquet("end2end.parquet", *rows))
-    assert (first.aliases, second.aliases, second.images) == (("in 2024",), (), ())
-    figures = figures_of(
-        "mmsearch",
-        ({"picture": "yes"}, True),
-        ({"picture": "no"}, False),
-        ({"picture": "no"}, False),
-    )
-    assert (figures["with a picture"].mean, figures["with a picture"].n) == (1.0, 1)
-    assert figures["all questions"].n == 3
 
 
 def test_simplevqa_headline_is_the_english_part(jsonl, read, figures_of, pictures):
