@@ -79,7 +79,7 @@ async def open_runtime(params: Params, *, checkpoint: Path, corpus: Path) -> Asy
         ArtifactMissing: the folder holds no checkpoint.
         InfrastructureError: no server is named, it is lost, or it does not see pictures.
     """
-    if params.model.policy == "openai":
+    if params.model.policy != "in_process":
         async with _open_served(params, checkpoint, corpus) as runtime:
             yield runtime
         return

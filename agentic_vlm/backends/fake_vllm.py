@@ -171,7 +171,9 @@ class FakeVLLM:
         if shown != [at for at, token in enumerate(ids) if token == pad]:
             return "placeholders are not where the features belong"
         pictures = features.get("kwargs_data", {}).get("image", [])
-        if [self._num_tokens(_decode(png)) for png in pictures] != [one["length"] for one in places]:
+        if [self._num_tokens(_decode(png)) for png in pictures] != [
+            one["length"] for one in places
+        ]:
             return "features do not fit their placeholders"
         return ""
 
@@ -198,7 +200,9 @@ class FakeVLLM:
 
     def _sampler(self, banned: frozenset[int]) -> Sampler:
         if banned not in self._samplers:
-            self._samplers[banned] = Sampler(self._model, self._processor, banned_ids=sorted(banned))
+            self._samplers[banned] = Sampler(
+                self._model, self._processor, banned_ids=sorted(banned)
+            )
         return self._samplers[banned]
 
 

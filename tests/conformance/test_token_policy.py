@@ -95,9 +95,7 @@ def parts(processor: Any) -> Parts:
 
 
 def make_request(context: TokenContext) -> Request:
-    return Request(
-        context.episode_id, 0, [], context.ids, context.images, "", seal=context.seal()
-    )
+    return Request(context.episode_id, 0, [], context.ids, context.images, "", seal=context.seal())
 
 
 def ask(
