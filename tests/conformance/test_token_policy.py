@@ -40,8 +40,10 @@ class InProcess:
     @asynccontextmanager
     async def open(self, model: Any, processor: Any) -> AsyncIterator[Policy]:
         policy = InProcessPolicy(model, processor, policy_id="m", is_deterministic=False)
-        yield policy
-        await policy.close()
+        try:
+            yield policy
+        finally:
+            await policy.close()
 
     async def update(self, policy: InProcessPolicy, model: Any, folder: Path) -> None:
         policy.sampler.encoder.clear()
@@ -54,9 +56,11 @@ class OverHTTP:
     async def open(self, model: Any, processor: Any) -> AsyncIterator[Policy]:
         fake = FakeVLLM(copy.deepcopy(model), processor)
         policy = VLLMPolicy(VLLMServer(await fake.start()), processor, policy_id="m")
-        yield policy
-        await policy.close()
-        await fake.stop()
+        try:
+            yield policy
+        finally:
+            await policy.close()
+            await fake.stop()
 
     async def update(self, policy: VLLMPolicy, model: Any, folder: Path) -> None:
         model.save_pretrained(folder)
