@@ -93,6 +93,7 @@ async def open_runtime(params: Params, *, checkpoint: Path, corpus: Path) -> Asy
         policy_id=_read_card(checkpoint).checkpoint_id,
         max_batch=params.agent.max_concurrent,
         is_deterministic=params.agent.deterministic,
+        keeps_turns=params.model.keeps_turns,
     )
     async with open_kit(params, corpus=corpus) as kit:
         try:

@@ -15,9 +15,13 @@ from transformers import (
 
 from agentic_vlm.backends.base import Completion, Request, SamplingParams
 from agentic_vlm.backends.generate import Row, Sampler
+from agentic_vlm.backends.kept import TurnMemory
 from agentic_vlm.backends.turns import TurnTokens
 from agentic_vlm.errors import ArtifactMissing, RecordError
 from agentic_vlm.world.processor import ImageOnlyQwen3VLProcessor
+
+_MAX_KEPT_BYTES = 8 * 2**30
+"""Of keys and values between turns; a context of 20,000 tokens of a 7B model in bf16 has 1.1 GB."""
 
 
 def register() -> None:
@@ -70,11 +74,25 @@ class InProcessPolicy:
         policy_id: str,
         max_batch: int = 64,
         is_deterministic: bool = True,
+        keeps_turns: bool = False,
     ) -> None:
-        """Remember the parts; the thread that computes starts with the first batch."""
+        """Remember the parts; the thread that computes starts with the first batch.
+
+        Args:
+            model: of a Qwen-VL family.
+            processor: its processor.
+            policy_id: name in trajectories.
+            max_batch: most rows at a time.
+            is_deterministic: see above.
+            keeps_turns: keep keys and values from turn to turn instead of reading the whole context
+                in each; equal but for rounding.
+        """
         self.policy_id = policy_id
         self._turns = TurnTokens(processor.tokenizer)
-        self.sampler = Sampler(model, processor, banned_ids=self._turns.banned_ids)
+        self._memory = TurnMemory(max_bytes=_MAX_KEPT_BYTES) if keeps_turns else None
+        self.sampler = Sampler(
+            model, processor, banned_ids=self._turns.banned_ids, turn_memory=self._memory
+        )
         self._max_batch = max_batch
         self._is_deterministic = is_deterministic
         self._num_active = 0
@@ -89,6 +107,8 @@ class InProcessPolicy:
 
     def done(self, episode_id: str) -> None:
         """Count one episode less; the others may be complete now."""
+        if self._memory is not None:
+            self._memory.drop(episode_id)
         self._num_active -= 1
         self._flush_if_ready()
 
@@ -152,6 +172,7 @@ class InProcessPolicy:
             stop_ids=stop_ids,
             stop_texts=stop_texts,
             seal=request.seal,
+            episode_id=request.episode_id,
         )
 
 

@@ -28,6 +28,9 @@ class ModelParams(Section):
     continues_turns: bool = False
     """Whether that server goes on writing a turn that is begun, as vLLM does; else the policy is
     trusted to begin its turns with `<think>` itself. Ours."""
+    keeps_turns: bool = False
+    """Whether sampling in this process keeps keys and values between the turns of an episode, at
+    most 8 GiB, instead of reading the whole context again. Rounding differs. Off; vLLM: on."""
 
 
 class VisionParams(Section):

@@ -54,8 +54,9 @@ def open_rollout_policy(
             policy_id=policy_id,
             max_batch=params.agent.max_concurrent,
             is_deterministic=params.agent.deterministic,
+            keeps_turns=params.model.keeps_turns,
         )
-        return policy, policy.sampler.encoder.clear
+        return policy, policy.sampler.forget
     server = VLLMServer(_own_url(), key=os.environ.get(KEY_VARIABLE, ""), patience_s=patience_s())
     served = VLLMPolicy(server, processor, policy_id=policy_id)
     folder = Path(os.environ.get(WEIGHTS_VARIABLE) or scratch / "weights")
