@@ -132,9 +132,7 @@ def test_each_step_is_sampled_from_the_weights_of_the_step(
         push = WeightPush(
             model, tmp_path / "weights", lambda path: loop.run(policy.load_weights(path))
         )
-        run = _train(
-            model, policy, (processor, renderer, loop), tmp_path / "run", on_weights=push
-        )
+        run = _train(model, policy, (processor, renderer, loop), tmp_path / "run", on_weights=push)
     assert [row["mismatch"] < 1e-4 for row in run.log] == [True, True]
     assert {"mismatch_turn_1", "mismatch_cut"} <= set(run.log[0])
     assert any(run.advantages)
