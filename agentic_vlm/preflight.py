@@ -50,7 +50,8 @@ def _available_memory_gb() -> float | None:
 
 def _servers(params: Params) -> Iterator[AgenticError]:
     wanted = {
-        "AGENTIC_POLICY_URL": params.model.policy == "openai",
+        "AGENTIC_POLICY_URL": params.model.policy != "in_process",
+        "AGENTIC_ROLLOUT_URLS": params.model.policy == "vllm",
         "AGENTIC_TEACHER_URL": params.synthesize.teacher.type == "openai",
         "AGENTIC_JUDGE_URL": params.grading.judge == "openai",
     }

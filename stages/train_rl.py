@@ -1,13 +1,13 @@
 """train_rl: cold-start checkpoint + RL pool -> RL checkpoint, rollouts."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from agentic_vlm.agent.render import Renderer
 from agentic_vlm.agent.runtime import open_kit
-from agentic_vlm.backends.local import InProcessPolicy, load_model, load_processor
+from agentic_vlm.backends.local import load_model, load_processor
 from agentic_vlm.errors import ParamsError
 from agentic_vlm.grading.judges import open_judge
 from agentic_vlm.schema import CuratedSample, Rollout
@@ -16,8 +16,10 @@ from agentic_vlm.store import ImageStore, ImageWriter, Parts, read_records, writ
 from agentic_vlm.training.alarms import Watch
 from agentic_vlm.training.checkpoint import read_card, save_checkpoint
 from agentic_vlm.training.curves import write_curve
+from agentic_vlm.training.logged import HELD_OUT, Logged, last_figures, read_log
 from agentic_vlm.training.metrics import step_metrics, tool_metrics
 from agentic_vlm.training.rl import train_rl
+from agentic_vlm.training.rollout_policy import open_rollout_policy
 from agentic_vlm.training.rollouts import LoopThread, RewardedEpisode, Roller, make_record
 from agentic_vlm.training.threads import use_threads
 from agentic_vlm.training.validation import hold_out
@@ -45,8 +47,6 @@ _COLUMNS = (
     "no_advantage",
 )
 
-_HELD_OUT = ("held_out_accuracy", "held_out_calls", "held_out_graded")
-
 
 def run(context: StageContext) -> StageReport:
     """Train with episodes of the loop; every rollout is kept."""
@@ -67,7 +67,7 @@ def run(context: StageContext) -> StageReport:
     recorder = _Recorder(context, samples)
     apart = hold_out(samples, share=params.validation_share, seed=context.params.seed)
     with (
-        _open_roller(context, model, processor, samples) as (roller, policy),
+        _open_roller(context, model, processor, samples) as (roller, on_weights),
         context.progress("steps", total=params.num_steps) as progress,
         context.timed("train"),
     ):
@@ -79,7 +79,7 @@ def run(context: StageContext) -> StageReport:
             params,
             seed=context.params.seed,
             scratch=context.scratch / "trainer",
-            on_weights=policy.sampler.encoder.clear,
+            on_weights=on_weights,
             on_rollouts=recorder.record,
             on_step=progress.advance_to,
             on_mismatch=recorder.watch,
@@ -94,22 +94,23 @@ def run(context: StageContext) -> StageReport:
         step=params.num_steps,
         seed=context.params.seed,
     )
-    return recorder.finish(card.checkpoint_id, _held_out(log, params.num_minibatches))
+    return recorder.finish(card.checkpoint_id, read_log(log, context.params))
 
 
 @contextmanager
 def _open_roller(
     context: StageContext, model: Any, processor: Any, samples: Mapping[str, CuratedSample]
-) -> Iterator[tuple[Roller, InProcessPolicy]]:
-    """Open policy and tools, and close them in the end."""
-    policy = InProcessPolicy(
+) -> Iterator[tuple[Roller, Callable[[], None]]]:
+    """Open policy and tools, and close them in the end; beside it, what new weights call for."""
+    loop = LoopThread()
+    policy, on_weights = open_rollout_policy(
+        context.params,
         model,
         processor,
         policy_id=read_card(context.read_from("models/sft")).checkpoint_id,
-        max_batch=context.params.agent.max_concurrent,
-        is_deterministic=context.params.agent.deterministic,
+        scratch=context.scratch,
+        loop=loop,
     )
-    loop = LoopThread()
     kit_context = open_kit(context.params, corpus=context.read_from("data/corpus"))
     kit = loop.run(kit_context.__aenter__())
     judge_context = open_judge(context.params.grading, root=context.root)
@@ -127,7 +128,7 @@ def _open_roller(
             seed=context.params.seed,
             judge=judge,
         )
-        yield roller, policy
+        yield roller, on_weights
     finally:
         loop.run(judge_context.__aexit__(None, None, None))
         loop.run(kit_context.__aexit__(None, None, None))
@@ -179,10 +180,8 @@ class _Recorder:
                 raise alarm.error()
             logger.warning("%s", alarm.error())
 
-    def finish(
-        self, checkpoint_id: str, held_out: Mapping[int, Mapping[str, float]]
-    ) -> StageReport:
-        """Write records, pictures and curves; `held_out` figures by finished steps."""
+    def finish(self, checkpoint_id: str, logged: Logged) -> StageReport:
+        """Write records, pictures and curves, with what only the trainer knows."""
         context = self._context
         rows = list(self._parts)
         write_records(
@@ -201,8 +200,19 @@ class _Recorder:
         self._images.close(keep=used)
         curve = step_metrics(rows)
         # What was measured after step 10 stands beside the rollouts of step 9, the tenth.
-        shown = [{**row, **held_out.get(int(row["step"]) + 1, {})} for row in curve]
-        columns = (*_COLUMNS, *_HELD_OUT) if held_out else _COLUMNS
+        shown = [
+            {
+                **row,
+                **logged.mismatch.get(int(row["step"]), {}),
+                **logged.held_out.get(int(row["step"]) + 1, {}),
+            }
+            for row in curve
+        ]
+        columns = (
+            *_COLUMNS,
+            *(logged.mismatch_names if logged.mismatch else ()),
+            *(HELD_OUT if logged.held_out else ()),
+        )
         write_curve(context.write_to("plots/train_rl.csv"), shown, columns=columns)
         return StageReport(
             num_in=len(rows),
@@ -215,18 +225,10 @@ class _Recorder:
                 "families": _by_family(_last_rows(rows), self._families),
                 "tools": _rounded(tool_metrics(_last_rows(rows))),
                 "alarms": _alarms(rows),
-                **({"held_out": held_out[max(held_out)]} if held_out else {}),
+                **last_figures("held_out", logged.held_out),
+                **last_figures("sampler", logged.mismatch),
             },
         )
-
-
-def _held_out(log: Sequence[Mapping[str, float]], unit: int) -> dict[int, dict[str, float]]:
-    """Return what was measured on held-out samples by finished steps of `unit` updates."""
-    return {
-        int(row["step"]) // unit: {name: round(row[name], 6) for name in _HELD_OUT}
-        for row in log
-        if _HELD_OUT[0] in row
-    }
 
 
 def _alarms(rows: Sequence[Rollout]) -> list[str]:

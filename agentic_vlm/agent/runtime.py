@@ -79,7 +79,7 @@ async def open_runtime(params: Params, *, checkpoint: Path, corpus: Path) -> Asy
         ArtifactMissing: the folder holds no checkpoint.
         InfrastructureError: no server is named, it is lost, or it does not see pictures.
     """
-    if params.model.policy == "openai":
+    if params.model.policy != "in_process":
         async with _open_served(params, checkpoint, corpus) as runtime:
             yield runtime
         return
@@ -93,6 +93,7 @@ async def open_runtime(params: Params, *, checkpoint: Path, corpus: Path) -> Asy
         policy_id=_read_card(checkpoint).checkpoint_id,
         max_batch=params.agent.max_concurrent,
         is_deterministic=params.agent.deterministic,
+        keeps_turns=params.model.keeps_turns,
     )
     async with open_kit(params, corpus=corpus) as kit:
         try:

@@ -1,6 +1,5 @@
 """Encode each picture once: features by pixel digest, shared by all rows that show it."""
 
-import weakref
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -8,7 +7,7 @@ import torch
 from PIL import Image
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from agentic_vlm.backends.seal import pixel_digest
+from agentic_vlm.backends.seal import PixelDigests
 
 
 class Placed(Protocol):
@@ -34,7 +33,7 @@ class PictureEncoder:
         self._image_processor = image_processor
         self._max_pictures = max_pictures
         self._features: dict[str, tuple[torch.Tensor, list[torch.Tensor], torch.Tensor]] = {}
-        self._digests: dict[int, tuple[weakref.ref[Image.Image], str]] = {}
+        self._digests = PixelDigests(max_pictures=4 * max_pictures)
 
     def clear(self) -> None:
         """Forget everything; called whenever the weights change."""
@@ -61,14 +60,7 @@ class PictureEncoder:
 
     def digest(self, image: Image.Image) -> str:
         """Return the digest of a picture object, computed once while it lives."""
-        known = self._digests.get(id(image))
-        if known is not None and known[0]() is image:
-            return known[1]
-        if len(self._digests) > 4 * self._max_pictures:
-            self._digests.clear()
-        digest = pixel_digest(image)
-        self._digests[id(image)] = (weakref.ref(image), digest)
-        return digest
+        return self._digests.of(image)
 
     def _encode(
         self, digests: Sequence[str], images: Sequence[Image.Image]

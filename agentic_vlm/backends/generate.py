@@ -15,7 +15,8 @@ from PIL import Image
 
 from agentic_vlm.backends.base import FinishReason
 from agentic_vlm.backends.encoder import PictureEncoder
-from agentic_vlm.backends.prefill import Part, Prefilled, prefill
+from agentic_vlm.backends.kept import KeptTurns, TurnMemory
+from agentic_vlm.backends.prefill import KeyValueRoom, Part, Prefilled, prefill
 from agentic_vlm.backends.seal import Seal
 from agentic_vlm.backends.segments import (
     rope_positions,
@@ -45,6 +46,8 @@ class Row:
     """Stop strings of several tokens, looked for in the decoded tail."""
     seal: Seal | None = None
     """What ids and pictures must be; absent where nobody rendered them."""
+    episode_id: str = ""
+    """Names the episode whose later turns continue this one; empty where none does."""
 
 
 @dataclass(slots=True)
@@ -59,8 +62,18 @@ class Continuation:
 class Sampler:
     """Continues many rows at once."""
 
-    def __init__(self, model: Any, processor: Any, *, banned_ids: Sequence[int]) -> None:
-        """Remember the model, a PeftModel too; `banned_ids` are never sampled."""
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        *,
+        banned_ids: Sequence[int],
+        turn_memory: TurnMemory | None = None,
+    ) -> None:
+        """Remember the model, a PeftModel too; `banned_ids` are never sampled.
+
+        Without a `turn_memory`, every context is read from its beginning.
+        """
         self._model = unwrap_adapters(model)
         self._tokenizer = processor.tokenizer
         self._banned = torch.tensor(sorted(banned_ids))
@@ -70,6 +83,14 @@ class Sampler:
         use_segments(self._model)
         self._is_flash = takes_flash_attention(self._model)
         self.encoder = PictureEncoder(self._model, processor.image_processor, max_pictures=4096)
+        # Flash kernels take no prefix from elsewhere.
+        self._memory = None if self._is_flash else turn_memory
+
+    def forget(self) -> None:
+        """Forget what was computed with weights that have changed."""
+        self.encoder.clear()
+        if self._memory is not None:
+            self._memory.clear()
 
     @torch.inference_mode()
     def continue_rows(self, rows: Sequence[Row]) -> list[Continuation]:
@@ -88,17 +109,18 @@ class Sampler:
         outs = [Continuation([], [], FinishReason.LENGTH) for _ in rows]
         held = list(range(len(rows)))
         live = set(held)
+        width = is_seen.shape[1]
         for step in range(draws.shape[1]):
             scales = [rows[number].temperature for number in held]
             tokens, logprobs = self._sample(self._model.lm_head(hidden), scales, draws[held, step])
-            for number, token, logprob in zip(
-                held, tokens.tolist(), logprobs.tolist(), strict=True
-            ):
+            sampled = zip(held, tokens.tolist(), logprobs.tolist(), strict=True)
+            for at, (number, token, logprob) in enumerate(sampled):
                 if number in live:
                     outs[number].ids.append(token)
                     outs[number].logprobs.append(logprob)
                     if self._is_finished(rows[number], outs[number]):
                         live.remove(number)
+                        self._keep_turns(rows[number], outs[number], room, at, width)
             if not live:
                 return outs
             if (len(held) - len(live)) * _DEAD_SHARE > len(held):
@@ -135,6 +157,26 @@ class Sampler:
         longest = max(row.max_tokens for row in rows)
         room = min(longest, 128)
         return prefill(self._model, plan.parts, lasts, encoded=encoded, room=room)
+
+    def _keep_turns(
+        self, row: Row, out: Continuation, room: KeyValueRoom, at: int, width: int
+    ) -> None:
+        """Keep a row that has ended; it is number `at` of those in the room, `width` wide first."""
+        if self._memory is None or not row.episode_id:
+            return
+        # Contexts end at the same place; the last token that was sampled is not read.
+        start, end = width - len(row.ids), width + len(out.ids) - 1
+        keys, values = room.tokens_of(at, start, end)
+        pictures = tuple(self.encoder.digest(image) for image in row.images)
+        ids = (*row.ids, *out.ids[:-1])
+        self._memory.keep(row.episode_id, KeptTurns(ids, pictures, keys, values))
+
+    def kept(self, row: Row) -> KeptTurns | None:
+        """Return what is kept of the earlier turns of a row."""
+        if self._memory is None or not row.episode_id:
+            return None
+        pictures = [self.encoder.digest(image) for image in row.images]
+        return self._memory.find(row.episode_id, row.ids, pictures)
 
     def check(self, ids: Sequence[int], images: Sequence[Image.Image], seal: Seal | None) -> None:
         """Check that a row is what the episode rendered.
@@ -228,6 +270,11 @@ class _Plan:
         if whole in self._known:
             return self._known[whole]
         positions = sampler.positions(row)
+        kept = sampler.kept(row)
+        if kept is not None:
+            length = kept.num_tokens
+            own = Part(row.ids[length:], positions[:, length:], None, kept)
+            return self._append(own, row.images[len(kept.pictures) :], whole)
         num_shown = sampler.num_pictures(row.ids[:num_shared])
         start = (tuple(row.ids[:num_shared]), pictures[:num_shown])
         prefix = self._known.get(start)

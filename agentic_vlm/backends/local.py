@@ -14,9 +14,14 @@ from transformers import (
 )
 
 from agentic_vlm.backends.base import Completion, Request, SamplingParams
-from agentic_vlm.backends.generate import Continuation, Row, Sampler
+from agentic_vlm.backends.generate import Row, Sampler
+from agentic_vlm.backends.kept import TurnMemory
+from agentic_vlm.backends.turns import TurnTokens
 from agentic_vlm.errors import ArtifactMissing, RecordError
 from agentic_vlm.world.processor import ImageOnlyQwen3VLProcessor
+
+_MAX_KEPT_BYTES = 8 * 2**30
+"""Of keys and values between turns; a context of 20,000 tokens of a 7B model in bf16 has 1.1 GB."""
 
 
 def register() -> None:
@@ -69,21 +74,25 @@ class InProcessPolicy:
         policy_id: str,
         max_batch: int = 64,
         is_deterministic: bool = True,
+        keeps_turns: bool = False,
     ) -> None:
-        """Remember the parts; the thread that computes starts with the first batch."""
+        """Remember the parts; the thread that computes starts with the first batch.
+
+        Args:
+            model: of a Qwen-VL family.
+            processor: its processor.
+            policy_id: name in trajectories.
+            max_batch: most rows at a time.
+            is_deterministic: see above.
+            keeps_turns: keep keys and values from turn to turn instead of reading the whole context
+                in each; equal but for rounding.
+        """
         self.policy_id = policy_id
-        self._tokenizer = processor.tokenizer
-        ids = self._tokenizer.convert_tokens_to_ids
-        self._end_of_turn: int = ids("<|im_end|>")
-        controls = [
-            "<|im_start|>",
-            "<|endoftext|>",
-            "<|vision_start|>",
-            "<|vision_end|>",
-            "<|image_pad|>",
-            "<|video_pad|>",
-        ]
-        self.sampler = Sampler(model, processor, banned_ids=[ids(token) for token in controls])
+        self._turns = TurnTokens(processor.tokenizer)
+        self._memory = TurnMemory(max_bytes=_MAX_KEPT_BYTES) if keeps_turns else None
+        self.sampler = Sampler(
+            model, processor, banned_ids=self._turns.banned_ids, turn_memory=self._memory
+        )
         self._max_batch = max_batch
         self._is_deterministic = is_deterministic
         self._num_active = 0
@@ -98,6 +107,8 @@ class InProcessPolicy:
 
     def done(self, episode_id: str) -> None:
         """Count one episode less; the others may be complete now."""
+        if self._memory is not None:
+            self._memory.drop(episode_id)
         self._num_active -= 1
         self._flush_if_ready()
 
@@ -138,7 +149,9 @@ class InProcessPolicy:
                 outs = await loop.run_in_executor(self._thread, self.sampler.continue_rows, rows)
                 for (_, _, future), out in zip(part, outs, strict=True):
                     if not future.done():
-                        future.set_result(self._completion(out))
+                        future.set_result(
+                            self._turns.completion(out.ids, out.logprobs, out.finish_reason)
+                        )
         except BaseException as fault:
             for _, _, future in batch:
                 if not future.done():
@@ -149,33 +162,17 @@ class InProcessPolicy:
             self._is_busy = False
 
     def _row(self, request: Request, params: SamplingParams) -> Row:
-        single: set[int] = {self._end_of_turn}
-        texts = []
-        for stop in params.stop:
-            ids = self._tokenizer.encode(stop, add_special_tokens=False)
-            if len(ids) == 1:
-                single.add(ids[0])
-            else:
-                texts.append(stop)
+        stop_ids, stop_texts = self._turns.split_stops(params.stop)
         return Row(
             ids=list(request.prompt_ids or ()),
             images=request.images,
             temperature=params.temperature,
             max_tokens=params.max_tokens,
             seed=params.seed,
-            stop_ids=frozenset(single),
-            stop_texts=tuple(texts),
+            stop_ids=stop_ids,
+            stop_texts=stop_texts,
             seal=request.seal,
-        )
-
-    def _completion(self, out: Continuation) -> Completion:
-        is_ended = bool(out.ids) and out.ids[-1] == self._end_of_turn
-        kept = out.ids[:-1] if is_ended else out.ids
-        return Completion(
-            text=self._tokenizer.decode(kept, clean_up_tokenization_spaces=False),
-            finish_reason=out.finish_reason,
-            token_ids=tuple(out.ids),
-            logprobs=tuple(out.logprobs),
+            episode_id=request.episode_id,
         )
 
 

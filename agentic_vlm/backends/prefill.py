@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 
+from agentic_vlm.backends.kept import KeptTurns
 from agentic_vlm.backends.segments import Segment, flash_bounds, takes_flash_attention
 
 _GROWTH = 128
@@ -57,6 +58,11 @@ class KeyValueRoom:
         """Return how many keys the next tokens see, and where the keys begin."""
         return self.length + query_length, 0
 
+    def tokens_of(self, row: int, start: int, end: int) -> tuple[list[Any], list[Any]]:
+        """Return copies of keys and values [key heads, end - start, dim] of a row, by layer."""
+        keys = [held[row, :, start:end].clone() for held in self._keys]
+        return keys, [held[row, :, start:end].clone() for held in self._values]
+
     def keep_rows(self, rows: torch.Tensor) -> None:
         """Drop all other rows."""
         self._keys = [keys[rows] for keys in self._keys]
@@ -81,25 +87,34 @@ class Prefilled(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Tokens of a packed row, and the earlier part that they continue."""
+    """Tokens of a packed row, and what they continue."""
 
     ids: Sequence[int]
     positions: torch.Tensor
     """[3, T] M-RoPE positions."""
     prefix: int | None
     """Number of the part that they continue; absent where they begin a context."""
+    kept: KeptTurns | None = None
+    """What they continue that was read in an earlier turn; absent where all is in the row."""
 
 
 class _Capture:
-    """Stands for a Cache: keeps the keys and values of a packed row and gives them back."""
+    """Stands for a Cache: keeps the keys and values of a packed row and gives them back.
 
-    def __init__(self) -> None:
+    Those that were kept from earlier turns stand before them.
+    """
+
+    def __init__(self, kept: Sequence[KeptTurns]) -> None:
         self.keys: dict[int, torch.Tensor] = {}
         self.values: dict[int, torch.Tensor] = {}
+        self._kept = kept
 
     def update(
         self, key: torch.Tensor, value: torch.Tensor, layer_idx: int, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        if self._kept:
+            key = torch.cat([*(one.keys[layer_idx][None] for one in self._kept), key], dim=2)
+            value = torch.cat([*(one.values[layer_idx][None] for one in self._kept), value], dim=2)
         self.keys[layer_idx], self.values[layer_idx] = key[0], value[0]
         return key, value
 
@@ -131,14 +146,15 @@ def prefill(
         room: tokens to be generated, for which there is room at once.
     """
     device = next(model.parameters()).device
-    starts = [0]
-    for part in parts:
-        starts.append(starts[-1] + len(part.ids))
-    segments = [_segment(parts, starts, number) for number in range(len(parts))]
+    kept = [part.kept for part in parts if part.kept is not None]
+    num_kept = sum(one.num_tokens for one in kept)
+    segments = _segments(parts, num_kept)
     attention: dict[str, Any] = {"segments": segments}
+    if kept:
+        attention["num_kept"] = num_kept
     if takes_flash_attention(model):
         attention = flash_bounds(segments, device=device)
-    capture = _Capture()
+    capture = _Capture(kept)
     out = model.model(
         input_ids=torch.tensor([[token for part in parts for token in part.ids]], device=device),
         position_ids=torch.cat([part.positions for part in parts], dim=1)[:, None].to(device),
@@ -155,7 +171,7 @@ def prefill(
     )
     layers = sorted(capture.keys)
     return Prefilled(
-        hidden=out.last_hidden_state[0, index[:, -1]],
+        hidden=out.last_hidden_state[0, index[:, -1] - num_kept],
         room=KeyValueRoom(
             [_spread(capture.keys[layer], index, room) for layer in layers],
             [_spread(capture.values[layer], index, room) for layer in layers],
@@ -168,10 +184,20 @@ def prefill(
     )
 
 
-def _segment(parts: Sequence[Part], starts: Sequence[int], number: int) -> Segment:
-    prefix = parts[number].prefix
-    bounds = (0, 0) if prefix is None else (starts[prefix], starts[prefix + 1])
-    return Segment(starts[number], starts[number + 1], *bounds)
+def _segments(parts: Sequence[Part], num_kept: int) -> list[Segment]:
+    """Return where the parts lie behind `num_kept` tokens of earlier turns."""
+    segments: list[Segment] = []
+    start, kept_start = num_kept, 0
+    for part in parts:
+        prefix = (0, 0)
+        if part.kept is not None:
+            prefix = (kept_start, kept_start + part.kept.num_tokens)
+            kept_start = prefix[1]
+        elif part.prefix is not None:
+            prefix = segments[part.prefix][:2]
+        segments.append(Segment(start, start + len(part.ids), *prefix))
+        start += len(part.ids)
+    return segments
 
 
 def _places(segment: Segment) -> list[int]:

@@ -5,6 +5,7 @@ in the sampler, in the buffer of the trainer, after a split, after a file was re
 """
 
 import hashlib
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,26 @@ def pixel_digest(image: Image.Image) -> str:
     """Return a digest of size and pixels, so that a swapped or changed picture is noticed."""
     head = f"{image.mode} {image.width}x{image.height} ".encode()
     return hashlib.sha256(head + image.tobytes()).hexdigest()
+
+
+class PixelDigests:
+    """Digests of picture objects, each computed once while the object lives."""
+
+    def __init__(self, *, max_pictures: int) -> None:
+        """Remember so many objects."""
+        self._max_pictures = max_pictures
+        self._known: dict[int, tuple[weakref.ref[Image.Image], str]] = {}
+
+    def of(self, image: Image.Image) -> str:
+        """Return `pixel_digest` of a picture."""
+        known = self._known.get(id(image))
+        if known is not None and known[0]() is image:
+            return known[1]
+        if len(self._known) > self._max_pictures:
+            self._known.clear()
+        digest = pixel_digest(image)
+        self._known[id(image)] = (weakref.ref(image), digest)
+        return digest
 
 
 def entry_digest(

@@ -37,6 +37,7 @@ def attend_in_segments(
     attention_mask: torch.Tensor | None,
     *,
     segments: Sequence[Segment] | None = None,
+    num_kept: int = 0,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
     """Return attention outputs [1, T, heads, dim] of a packed row; without segments as torch does.
@@ -44,10 +45,11 @@ def attend_in_segments(
     Args:
         module: the attention layer.
         query: [1, heads, T, dim].
-        key: [1, key heads, T, dim].
-        value: [1, key heads, T, dim].
+        key: [1, key heads, K + T, dim], of `num_kept` tokens read before and of the row.
+        value: [1, key heads, K + T, dim].
         attention_mask: of padded batches; a packed row has none.
-        segments: cover the row from start to end, in order.
+        segments: cover the row from start to end, in order; places count from the first key.
+        num_kept: K, tokens before the row, which only prefixes reach.
         **options: scaling and dropout.
     """
     if segments is None:
@@ -55,7 +57,8 @@ def attend_in_segments(
     masks: dict[tuple[int, int], torch.Tensor] = {}
     outs = []
     for start, end, prefix_start, prefix_end in segments:
-        q, k, v = query[:, :, start:end], key[:, :, start:end], value[:, :, start:end]
+        q = query[:, :, start - num_kept : end - num_kept]
+        k, v = key[:, :, start:end], value[:, :, start:end]
         mask = None
         if prefix_end > prefix_start:
             k = torch.cat([key[:, :, prefix_start:prefix_end], k], dim=2)

@@ -41,7 +41,9 @@ def build_served(params: ModelParams, card: CheckpointCard, *, checkpoint: Path)
     base_url = os.environ.get(own_variable) or os.environ.get(URL_VARIABLE)
     if not base_url:
         fix = f"export {URL_VARIABLE}=http://HOST:PORT/v1, or set model.policy: in_process"
-        raise InfrastructureError(URL_VARIABLE, "model.policy is openai without an address", fix)
+        raise InfrastructureError(
+            URL_VARIABLE, f"model.policy is {params.policy} without an address", fix
+        )
     client = openai.AsyncOpenAI(
         base_url=base_url,
         api_key=os.environ.get(KEY_VARIABLE) or "none",
@@ -55,7 +57,7 @@ def build_served(params: ModelParams, card: CheckpointCard, *, checkpoint: Path)
         continues_messages=params.continues_turns,
         counts_context=True,
     )
-    return PatientPolicy(policy, patience_s=_patience_s())
+    return PatientPolicy(policy, patience_s=patience_s())
 
 
 def name_at_server(params: ModelParams, checkpoint: Path) -> str:
@@ -94,7 +96,12 @@ async def check_sees_pictures(policy: PatientPolicy) -> None:
         )
 
 
-def _patience_s() -> float:
+def patience_s() -> float:
+    """Return how long a server that is down is waited for.
+
+    Raises:
+        ParamsError: the variable holds no positive number.
+    """
     text = os.environ.get(PATIENCE_VARIABLE) or "1800"
     try:
         seconds = float(text)

@@ -21,12 +21,16 @@ class ModelParams(Section):
     """Commit of a hub model; empty for a folder."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of weights. Paper: bfloat16; pocket: float32, the only fast one on a CPU."""
-    policy: Literal["in_process", "openai"] = "in_process"
-    """Who samples in probe and evaluate: this process, or an OpenAI-compatible server whose address
-    is in the environment. RL samples where it trains. Paper: vLLM."""
+    policy: Literal["in_process", "openai", "vllm"] = "in_process"
+    """Who samples: this process, or a server whose address is in the environment. `openai`: any
+    OpenAI-compatible one in probe and evaluate, while RL samples where it trains; `vllm`: RL too,
+    at servers that get the weights of every step (AGENTIC_ROLLOUT_URLS). Paper: vLLM."""
     continues_turns: bool = False
     """Whether that server goes on writing a turn that is begun, as vLLM does; else the policy is
     trusted to begin its turns with `<think>` itself. Ours."""
+    keeps_turns: bool = False
+    """Whether sampling in this process keeps keys and values between the turns of an episode, at
+    most 8 GiB, instead of reading the whole context again. Rounding differs. Off; vLLM: on."""
 
 
 class VisionParams(Section):

@@ -19,6 +19,12 @@ from agentic_vlm.backends.segments import takes_flash_attention, unwrap_adapters
 from agentic_vlm.params import TrainRlParams
 from agentic_vlm.training.buffer import check_buffer, check_masks, check_split, rollout_context
 from agentic_vlm.training.groups import leave_out_small_groups, roll_lively
+from agentic_vlm.training.mismatch import (
+    importance_weights,
+    mismatch_figures,
+    mismatch_sums,
+    sampled_logprobs,
+)
 from agentic_vlm.training.order import EpochSampler
 from agentic_vlm.training.packing import PackedRow, Packer
 from agentic_vlm.training.policy_head import add_policy_head
@@ -44,6 +50,7 @@ class AgentGRPOTrainer(GRPOTrainer):
         rl: TrainRlParams,
         on_weights: Callable[[], None],
         on_rollouts: OnRollouts,
+        max_turns: int | None = None,
         **options: Any,
     ) -> None:
         """Build TRL's trainer and keep ours.
@@ -55,9 +62,12 @@ class AgentGRPOTrainer(GRPOTrainer):
             rl: method and minimum group.
             on_weights: called before sampling, whenever the weights may have changed.
             on_rollouts: takes the rollouts of each step with their advantages.
+            max_turns: of an episode, where another engine than this process samples: then tokens
+                are weighed by how far the two differ, and that is logged. Absent: it is ours.
             **options: for GRPOTrainer.
         """
         self._roller, self._rl = roller, rl
+        self._max_turns = max_turns
         self._on_weights, self._on_rollouts = on_weights, on_rollouts
         self._rows: Sequence[dict[str, Any]] = ()
         self.rollouts: list[RewardedEpisode] = []
@@ -127,6 +137,8 @@ class AgentGRPOTrainer(GRPOTrainer):
         self._rows = inputs
         out: dict[str, Any] = super()._generate_and_score_completions(inputs)
         out["rollout"] = torch.arange(len(self.rollouts), device=out["advantages"].device)
+        if self._max_turns is not None:
+            self._correct(out, max_turns=self._max_turns)
         if self._rl.method == "rejection":
             # The control: imitate right rollouts. With ratio 1 the gradient is that of SFT on them.
             right = [float(is_correct(rollout)) for rollout in self.rollouts]
@@ -142,6 +154,31 @@ class AgentGRPOTrainer(GRPOTrainer):
         ]
         self._on_rollouts(self.state.global_step, self.rollouts, advantages)
         return out
+
+    def _correct(self, out: dict[str, Any], *, max_turns: int) -> None:
+        """Score the rollouts before any update, weigh their tokens and log the mismatch."""
+        full = torch.cat([out["prompt_ids"], out["completion_ids"]], dim=1)
+        attention = torch.cat([out["prompt_mask"], out["completion_mask"]], dim=1)
+        length = out["completion_ids"].shape[1]
+        with torch.no_grad():
+            scores, _, _ = self._get_per_token_logps_and_entropies(
+                self.model, full, attention, length, batch_size=self.args.train_batch_size
+            )
+        sampled = sampled_logprobs(self._contexts, length=length).to(scores.device)
+        cap = self._rl.max_sampler_ratio
+        out["old_per_token_logps"] = scores
+        out["sampler_ratio"] = importance_weights(scores, sampled, cap=cap)
+        sums = mismatch_sums(
+            scores.float().cpu(),
+            sampled.float().cpu(),
+            self._contexts,
+            tokenizer=self._processor.tokenizer,
+            cap=cap,
+            max_turns=max_turns,
+        )
+        sums = self.accelerator.reduce(sums.to(scores.device), reduction="sum").cpu()
+        for name, value in mismatch_figures(sums).items():
+            self._metrics["train"][name].append(value)
 
     def _measure_gap(
         self, scores: torch.Tensor, row: PackedRow, contexts: Sequence[TokenContext]
@@ -186,6 +223,10 @@ class AgentGRPOTrainer(GRPOTrainer):
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         """Compute TRL's loss, with scores from packed rows."""
         self._scored = inputs
+        if "sampler_ratio" in inputs:
+            # TRL takes advantages per token: weights of the tokens, since no weight is negative.
+            weighed = inputs["advantages"][:, None] * inputs["sampler_ratio"]
+            inputs = {**inputs, "advantages": weighed}
         try:
             # TRL types its own method no further.
             return torch.as_tensor(super()._compute_loss(model, inputs))  # type: ignore[no-untyped-call]

@@ -163,7 +163,11 @@ class Packer:
         }
         self._add_pictures(inputs, draft)
         inputs["row_seal"] = seal_row(inputs)
-        return PackedRow(inputs, torch.tensor(draft.owners), torch.tensor(draft.places))
+        return PackedRow(
+            inputs,
+            torch.tensor(draft.owners, dtype=torch.long),
+            torch.tensor(draft.places, dtype=torch.long),
+        )
 
     def _add_pictures(self, inputs: dict[str, Any], draft: _Draft) -> None:
         num_pads = int((inputs["input_ids"] == self._image_token_id).sum())

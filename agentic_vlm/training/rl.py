@@ -10,6 +10,7 @@ from transformers import set_seed
 from trl import GRPOConfig
 
 from agentic_vlm.backends.local import InProcessPolicy
+from agentic_vlm.backends.vllm_policy import VLLMPolicy
 from agentic_vlm.params import TrainRlParams
 from agentic_vlm.training.agent_grpo import AgentGRPOTrainer, OnRollouts
 from agentic_vlm.training.lora import lora_layers
@@ -73,6 +74,7 @@ def train_rl(
             rl=params,
             on_weights=on_weights,
             on_rollouts=on_rollouts,
+            max_turns=_turns_elsewhere(roller),
             args=_config(params, seed=seed, scratch=scratch),
             train_dataset=Dataset.from_list(rows),
             callbacks=[StepReporter(on_step)],
@@ -93,6 +95,11 @@ def train_rl(
             trainer.add_callback(HeldOutFigures(answer, every=params.validate_every, unit=unit))
         trainer.train(resume_from_checkpoint=last_checkpoint(scratch))
     return list(trainer.state.log_history)
+
+
+def _turns_elsewhere(roller: Roller) -> int | None:
+    """Return the most turns of an episode where a server samples; absent where none does."""
+    return roller.kit.agent.max_turns if isinstance(roller.policy, VLLMPolicy) else None
 
 
 def held_out_figures(rollouts: Sequence[RewardedEpisode]) -> dict[str, float]:

@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from agentic_vlm.errors import AgenticError
 from agentic_vlm.schema import CuratedSample
 from agentic_vlm.stage import Stage, StageReport
 from agentic_vlm.store import read_records, write_records
+from flows.params import write_params
 from stages import STAGES
 
 MODELS = ("base", "sft", "rl")
@@ -159,6 +161,36 @@ def test_a_second_run_of_every_stage_gives_the_same_bytes(finished, run_stage):
     after = digests(finished.root, writes)
     assert [name for name in before if before[name] != after.get(name)] == []
     assert set(before) == set(after)
+
+
+def test_rollouts_may_come_from_a_server_whose_mismatch_stands_in_the_curve(
+    finished, run_stage, tmp_path, monkeypatch
+):
+    from agentic_vlm.backends.fake_vllm import FakeVLLM
+    from agentic_vlm.backends.local import load_model, load_processor
+    from agentic_vlm.training.rollouts import LoopThread
+
+    root = tmp_path / "project"
+    shutil.copytree(finished.root, root)
+    write_params(root / "params.yaml", recipe="tiny", overrides=["model.policy=vllm"])
+    plain = (root / "plots" / "train_rl.csv").read_text().splitlines()[0]
+    loop = LoopThread()
+    # What the server holds does not matter: it gets the weights of each step.
+    base = root / "models" / "base"
+    fake = FakeVLLM(load_model(base), load_processor(base))
+    monkeypatch.setenv("AGENTIC_ROLLOUT_URLS", loop.run(fake.start()))
+    try:
+        report = run_stage("train_rl", root)
+    finally:
+        loop.run(fake.stop())
+        loop.close()
+    header, first = (root / "plots" / "train_rl.csv").read_text().splitlines()
+    assert header.startswith(f"{plain},mismatch,mismatch_action,mismatch_cut,mismatch_turn_1")
+    row = dict(zip(header.split(","), first.split(","), strict=True))
+    assert 0 <= float(row["mismatch"]) < 1e-4
+    assert report.summary["sampler"]["mismatch"] == pytest.approx(float(row["mismatch"]), rel=1e-3)
+    assert fake.num_requests >= 4
+    assert not list((root / ".scratch").glob("*/*"))
 
 
 def test_an_unknown_key_of_params_is_named_and_nothing_is_lost(finished, run_stage, tmp_path):

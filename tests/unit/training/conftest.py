@@ -151,3 +151,38 @@ def mixed_contexts(renderer: Renderer) -> Sequence[TokenContext]:
         make_context(renderer, seed=3, num_crops=1),
         make_context(renderer, seed=4, num_crops=0, has_picture=False),
     ]
+
+
+def wide_contexts(renderer: Renderer) -> list[TokenContext]:
+    """Return episodes with 0 to 4 pictures and 0 to 5 turns, without any text-only, some cut."""
+    plan = [
+        # pictures in the prompt, from tools, turns, and whether the last turn is cut
+        (0, 0, 0, False),
+        (0, 0, 1, False),
+        (0, 0, 5, True),
+        (0, 3, 4, False),
+        (1, 0, 0, False),
+        (1, 0, 2, True),
+        (1, 1, 3, False),
+        (1, 3, 5, False),
+        (2, 2, 3, True),
+        (4, 0, 1, False),
+    ]
+    return [_wide_context(renderer, number, *row) for number, row in enumerate(plan)]
+
+
+def _wide_context(
+    renderer: Renderer, seed: int, num_shown: int, num_crops: int, num_turns: int, is_cut: bool
+) -> TokenContext:
+    images = [picture(10 * seed + number).resize((112, 112)) for number in range(num_shown)]
+    question = "<image>" * num_shown + f"What is {seed}?"
+    context = renderer.render_prompt("Be brief.", question, images, episode_id=f"e{seed}")
+    for turn in range(num_turns):
+        is_last = turn == num_turns - 1
+        act = "<answer>7</answer>" if is_last else "<code>\n1\n</code>"
+        ids = renderer.encode_policy(f"Step {turn} of {seed}.</think>{act}", ends_turn=is_last)
+        context.append_policy(ids[: len(ids) // 2] if is_last and is_cut else ids, None)
+        if not is_last:
+            crops = [picture(700 + 10 * seed + turn).resize((56, 84))] * (turn < num_crops)
+            renderer.append_observation(context, "<image>" * len(crops) + "Seen.", crops)
+    return context

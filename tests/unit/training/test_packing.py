@@ -14,6 +14,7 @@ from agentic_vlm.backends.segments import Segment, flash_bounds
 from agentic_vlm.errors import ExactnessError
 from agentic_vlm.params import VisionParams
 from agentic_vlm.training.collate import IGNORED, ContextCollator
+from agentic_vlm.training.lora import lora_layers
 from agentic_vlm.training.packing import PackedRow, Packer
 from agentic_vlm.training.policy_head import add_policy_head
 from agentic_vlm.training.row_seal import seal_row
@@ -23,6 +24,7 @@ from tests.unit.training.conftest import (
     make_context,
     mixed_contexts,
     picture,
+    wide_contexts,
 )
 
 
@@ -59,6 +61,35 @@ def test_a_packed_row_gives_the_logprobs_of_trajectories_alone(
         [theirs[owner][place] for owner, place in zip(row.owners, row.places, strict=True)]
     )
     assert torch.allclose(out.log_probs[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("rank", [None, 2], ids=["whole", "lora"])
+def test_0_to_4_pictures_and_0_to_5_turns_score_as_single_passes_do(
+    family_model: Any, processor: Any, renderer: Renderer, rank: int | None
+) -> None:
+    """Text-only and cut episodes among them, in one row, with shared prompts and each alone."""
+    if rank is not None:
+        pytest.importorskip("peft", reason="the extra `lora` is not installed")
+    contexts = wide_contexts(renderer)
+    assert {len(one.images) for one in contexts} == {0, 1, 2, 3, 4}
+    assert {len(one.turn_spans) for one in contexts} == {0, 1, 2, 3, 4, 5}
+    with lora_layers(family_model, rank=rank) as trained:
+        with torch.no_grad():
+            for name, parameter in trained.named_parameters():
+                if "lora_B" in name:
+                    parameter.normal_(std=0.1)
+        theirs = [alone_logprobs(trained, processor, one) for one in contexts]
+        add_policy_head(trained)
+        for rows in ([contexts], [[one] for one in contexts if one.turn_spans]):
+            for some in rows:
+                row = pack(family_model, processor, some, shares=len(rows) == 1)
+                with torch.no_grad():
+                    out = trained(**row.inputs, fused_lm_head=True)
+                pairs = zip(row.owners.tolist(), row.places.tolist(), strict=True)
+                scored = [(contexts.index(some[owner]), place) for owner, place in pairs]
+                assert len(scored) == sum(sum(one.loss_mask) for one in some)
+                expected = torch.stack([theirs[number][place] for number, place in scored])
+                assert torch.allclose(out.log_probs[0], expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("shares", [False, True])

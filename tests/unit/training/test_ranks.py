@@ -1,10 +1,13 @@
 """Two processes train as one does: the same gradients, however pictures and turns are spread."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState, DistributedType
+from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback
 
 from agentic_vlm.agent.render import Renderer
@@ -35,7 +38,13 @@ class _Keep(TrainerCallback):
     def on_pre_optimizer_step(self, *args: Any, **options: Any) -> None:
         for name, parameter in self._model.named_parameters():
             if parameter.grad is not None:
-                self._kept[name] = parameter.grad.clone()
+                self._kept[name] = _whole(parameter.grad)
+
+
+def _whole(value: torch.Tensor) -> torch.Tensor:
+    """Return a copy of a tensor; of all of it, where processes have shards."""
+    full = getattr(value, "full_tensor", None)
+    return value.clone() if full is None else full().clone()
 
 
 def _equal(found: Gradients, expected: Gradients) -> None:
@@ -106,6 +115,69 @@ def test_a_cold_start_on_two_processes_has_the_gradient_of_one(
         tmp_path / "group",
     )
     for gradients in shared:
+        _equal(gradients, alone)
+
+
+_FSDP2 = {
+    "ACCELERATE_USE_FSDP": "true",
+    "FSDP_VERSION": "2",
+    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+    "FSDP_TRANSFORMER_CLS_TO_WRAP": "Qwen3VLTextDecoderLayer",
+    "FSDP_RESHARD_AFTER_FORWARD": "true",
+    "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
+    "FSDP_CPU_RAM_EFFICIENT_LOADING": "false",
+}
+"""What `accelerate launch` makes of flows/launch/fsdp2.yaml, for Qwen3-VL."""
+
+
+class _SharesOutOnCPU:
+    """Lets accelerate choose FSDP2 without cards: it does on cards only, torch does on both."""
+
+    def __init__(self) -> None:
+        self._original = AcceleratorState.__init__
+
+    def __call__(self, state: AcceleratorState, *args: Any, **options: Any) -> None:
+        self._original(state, *args, **options)
+        # Later states are made without the plugin and take the kind of processes over again.
+        plugin = options.get("fsdp_plugin") or state.__dict__.get("fsdp_plugin")
+        if plugin is not None and state.distributed_type is DistributedType.MULTI_CPU:
+            state.distributed_type, state.fsdp_plugin = DistributedType.FSDP, plugin
+
+
+def _sharded_sft(
+    processor: Any, renderer: Renderer, scratch: Path, *, freezes: bool
+) -> tuple[Gradients, int]:
+    """Train with shards; return the whole gradient and how many parameters were shared out."""
+    shares_out = _SharesOutOnCPU()
+    sharded: list[str] = []
+
+    class Look(_Keep):
+        def on_pre_optimizer_step(self, *args: Any, **options: Any) -> None:
+            super().on_pre_optimizer_step(*args, **options)
+            names = self._model.named_parameters()
+            sharded.extend(name for name, one in names if isinstance(one, DTensor))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AcceleratorState, "__init__", lambda *a, **o: shares_out(*a, **o))
+        patch.setattr(sys.modules[__name__], "_Keep", Look)
+        gradients = _sft(processor, renderer, scratch, freezes=freezes)
+    return gradients, len(sharded)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("freezes", [True, False], ids=["frozen", "whole"])
+def test_a_cold_start_with_weights_shared_out_has_the_gradient_of_one_process(
+    processor: Any, renderer: Renderer, tmp_path: Path, freezes: bool
+) -> None:
+    """FSDP2 over gloo; the tower takes part on both processes, pictures stand on one."""
+    alone = _sft(processor, renderer, tmp_path / "one", freezes=freezes)
+    shared = run_ranks(
+        lambda rank: _sharded_sft(processor, renderer, tmp_path / "two", freezes=freezes),
+        tmp_path / "group",
+        environment=_FSDP2,
+    )
+    for gradients, num_sharded in shared:
+        assert num_sharded > 10
         _equal(gradients, alone)
 
 
