@@ -6,6 +6,7 @@ from pathlib import Path
 
 from agentic_vlm.analysis.calls import CallKind
 from agentic_vlm.analysis.claims import CLAIMS, Claim
+from agentic_vlm.analysis.costs_page import write_costs
 from agentic_vlm.analysis.dynamics import StepFigures, rl_curves
 from agentic_vlm.analysis.findings import GridRun, Outcome, judge_claim
 from agentic_vlm.analysis.findings_page import Experiments, write_findings
@@ -15,6 +16,7 @@ from agentic_vlm.evaluation.summary import column_of
 from agentic_vlm.params import load_params
 from agentic_vlm.schema import Rollout, ScoredAnswer, Trajectory
 from agentic_vlm.store import iter_records
+from flows.costs import CostLog
 from flows.experiments import Bench, Experiment
 
 
@@ -69,6 +71,8 @@ class Recorded:
             self._curves,
         )
         write_findings(findings, experiments, self._out)
+        costs = CostLog(self._bench.root, self._bench.worktree, revision=self._bench.baseline)
+        write_costs({name: costs.read(name) for name in order}, findings, self._out)
         width = max(len(outcome) for outcome in Outcome)
         return [f"{one.claim.key:4} {one.outcome:{width}}  {one.claim.text}" for one in findings]
 

@@ -40,6 +40,7 @@ from agentic_vlm.analysis.tables import (
     realx_table,
 )
 from agentic_vlm.analysis.tool_use import kinds_by_family_table, kinds_of
+from agentic_vlm.analysis.work import Work, work_table
 from agentic_vlm.schema import RawSample, Trajectory
 from agentic_vlm.store import ImageStore
 
@@ -70,6 +71,8 @@ class ReportContent:
     """Trajectories to show in full."""
     pictures: ImageStore
     """Their pictures."""
+    work: Sequence[Work] = ()
+    """What the episodes of each stage took."""
     suite_tables: str = ""
     """Markdown: one table per family of benchmarks, the paper's rows beside ours."""
     suite_figures: Mapping[str, str] = field(default_factory=dict)
@@ -123,6 +126,10 @@ def _render(
         _embed(passes),
         "## Data",
         flow_table(content.flow),
+        "### What it took",
+        "Tokens that policies wrote and calls that they made. Seconds, CPU and GPU seconds and "
+        "money belong to a machine: `python -m agentic_vlm.analysis.ledger` shows them.",
+        work_table(content.work),
         "## Examples",
         f"[examples.html](examples.html) shows {len(content.examples)} trajectories with pictures; "
         f"in [{TRAJECTORIES}]({TRAJECTORIES}) all models answer the same samples, with filters, "

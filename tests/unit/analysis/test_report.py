@@ -113,6 +113,12 @@ def test_questions_with_a_twin_in_training_sources_stand_next_to_the_scores(
     assert int(cells[6]) == int(cells[4]) - 1
 
 
+def test_what_each_stage_took_is_shown_without_a_clock(files):
+    told = files["report.md"].decode().partition("### What it took")[2].partition("##")[0]
+    assert "| evaluate-base | 100 |" in told
+    assert "python -m agentic_vlm.analysis.ledger" in told
+
+
 def test_what_a_model_wrote_stays_text(files):
     for name in ("report.md", "examples.html"):
         assert b"<script" not in files[name]
