@@ -17,7 +17,7 @@ from flows.experiments import (
     plan_experiments,
     read_grid,
 )
-from flows.recorded import Recorded
+from flows.recorded import Recorded, write_page
 from flows.settings import prepare_environment
 from flows.workspace import claim_workspace
 from flows.worktree import ExperimentFailed
@@ -133,6 +133,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     root = options.root.resolve()
+    if options.again:
+        write_page(options.out or root / "findings")
+        return 0
     grid = read_grid(options.grid)
     experiments = plan_experiments(grid, seeds=options.seeds, variants=options.variants)
     budget = read_budget(max_seconds=options.max_seconds, max_usd=options.max_usd)
@@ -211,6 +214,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dry", action="store_true", help="list what would run, and end")
     parser.add_argument(
         "--report", action="store_true", help="run nothing; write the page of what is recorded"
+    )
+    parser.add_argument(
+        "--again", action="store_true", help="run and look up nothing; write the page of its tables"
     )
     parser.add_argument(
         "--max-seconds", metavar="S", help=f"begin no experiment after that; or {MAX_SECONDS}"
