@@ -43,7 +43,9 @@ def files(trained, write_report):
 
 def test_two_runs_give_equal_bytes(trained, write_report, files):
     assert write_report(trained) == files
-    assert {name.rpartition(".")[2] for name in files} == {"md", "html", "png", "svg", "json"}
+    assert {name.rpartition(".")[2] for name in files} == {
+        "md", "html", "png", "svg", "json", "parquet", "sql"
+    }  # fmt: skip
 
 
 def test_every_link_of_the_report_leads_to_a_file(files):
@@ -51,7 +53,7 @@ def test_every_link_of_the_report_leads_to_a_file(files):
     assert len(pages) == 5
     for page in pages:
         links = re.findall(r"\]\(([^)]+)\)", files[page].decode())
-        assert len(links) == (11 if page == "report.md" else 3)
+        assert len(links) == (17 if page == "report.md" else 3)
         folder = posixpath.dirname(page)
         assert {posixpath.normpath(posixpath.join(folder, link)) for link in links} <= set(files)
 
