@@ -6,6 +6,7 @@ import os
 import platform
 import resource
 import subprocess
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,14 +48,16 @@ class RunLog:
         """Write metrics/timings/<name>.json and merge all of them into metrics/timings.json."""
         digest = hashlib.sha256(params.model_dump_json().encode()).hexdigest()[:16]
         peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        wall_s = time.perf_counter() - self._start_s
         folder = root / "metrics" / "timings"
         write_json(
             folder / f"{self.name}.json",
             {
                 "run_id": f"{self.name}@{self._started_at:%Y%m%dT%H%M%S%f}",
                 "started_at": self._started_at.isoformat(),
-                "wall_s": round(time.perf_counter() - self._start_s, 3),
+                "wall_s": round(wall_s, 3),
                 "cpu_s": round(_cpu_s() - self._start_cpu_s, 3),
+                "gpu_s": round(wall_s * _num_gpus(), 3),
                 "peak_memory_mb": round(peak_kib / 1024, 1),
                 "steps": {step: round(seconds, 3) for step, seconds in self.steps.items()},
                 "num_in": report.num_in,
@@ -82,6 +85,15 @@ def _cpu_s() -> float:
     """Return the CPU seconds of this process and of those that it waited for."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
+
+
+def _num_gpus() -> int:
+    """Return how many devices this process holds; 0 where it has not touched one.
+
+    Asks the library that is loaded already: to load it for this would cost seconds and its memory.
+    """
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)
+    return int(cuda.device_count()) if cuda is not None and cuda.is_initialized() else 0
 
 
 def _git_revision(root: Path) -> str:

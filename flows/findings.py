@@ -10,14 +10,16 @@ from pathlib import Path
 from types import FrameType
 
 from agentic_vlm.errors import AgenticError
+from flows.costs import MAX_SECONDS, MAX_USD, Budget, CostLog, read_budget
 from flows.experiments import (
     Bench,
     Experiment,
     plan_experiments,
     read_grid,
 )
-from flows.recorded import Recorded
+from flows.recorded import Recorded, write_page
 from flows.settings import prepare_environment
+from flows.workspace import claim_workspace
 from flows.worktree import ExperimentFailed
 
 _GRID = Path(__file__).with_name("findings.yaml")
@@ -57,19 +59,23 @@ def run_grid(
     *,
     say: Callable[[str], None],
     on_result: Callable[[Experiment, str], None],
+    budget: Budget | None = None,
 ) -> dict[str, str]:
     """Run what is not recorded yet and return the revision of each experiment that has a result.
 
-    A failed experiment is told and left out; the grid goes on.
+    A failed experiment is told and left out; the grid goes on. One that has begun is brought to its
+    end, whatever it costs; when the budget is spent, those that are not recorded are left out.
 
     Args:
         bench: where the experiments run.
         experiments: what to run, in order.
         say: takes a line of progress.
         on_result: takes each experiment that ran, with its revision, as soon as it has ended.
+        budget: what this call may cost; absent for no limit.
     """
     revisions: dict[str, str] = {}
-    clock = Clock()
+    clock, budget = Clock(), budget or Budget()
+    costs = CostLog(bench.root, bench.worktree, revision=bench.baseline)
     found = {experiment.name: bench.find(experiment) for experiment in experiments}
     firsts = {one.seed: one.name for one in reversed(experiments)}
     open_ones = [one for one in experiments if found[one.name] is None]
@@ -82,6 +88,10 @@ def run_grid(
             say(f"{head}: recorded, skipped")
             revisions[experiment.name] = revision
             continue
+        if excess := budget.excess():
+            budget.num_left_out += 1
+            say(f"{head}: left out, {excess}")
+            continue
         num_firsts = sum(firsts[one.seed] == one.name for one in open_ones)
         left_s = clock.left_s(num_firsts=num_firsts, num_others=len(open_ones) - num_firsts)
         say(f"{head}: {_minutes(left_s)}")
@@ -91,12 +101,22 @@ def run_grid(
         except ExperimentFailed as error:
             say(str(error))
         took_s = time.monotonic() - start_s
+        budget.add(seconds=took_s, usd=_book(costs, experiment, say))
         if experiment.name in revisions:
             clock.add(took_s, is_first=firsts[experiment.seed] == experiment.name)
             on_result(experiment, revisions[experiment.name])
         open_ones.remove(experiment)
         say(f"{head}: ended after {took_s:.0f} s")
     return revisions
+
+
+def _book(costs: CostLog, experiment: Experiment, say: Callable[[str], None]) -> float:
+    """Return the US dollars that an experiment cost; a bill that cannot be read stops no grid."""
+    try:
+        return costs.book(experiment.name).usd
+    except AgenticError as error:
+        say(f"{experiment.name}: what it cost is not known: {error}")
+        return 0.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -113,8 +133,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     root = options.root.resolve()
+    if options.again:
+        write_page(options.out or root / "findings")
+        return 0
     grid = read_grid(options.grid)
     experiments = plan_experiments(grid, seeds=options.seeds, variants=options.variants)
+    budget = read_budget(max_seconds=options.max_seconds, max_usd=options.max_usd)
     bench = Bench(root)
     # A wrong override shows before the first hour, not after it.
     for experiment in experiments:
@@ -140,11 +164,17 @@ def _run(options: argparse.Namespace) -> int:
     if options.report:
         revisions = {one.name: one.name for one in experiments if bench.find(one)}
     else:
-        revisions = run_grid(bench, experiments, say=_say, on_result=on_result)
+        with claim_workspace(bench.worktree.parent, say=_say):
+            revisions = run_grid(bench, experiments, say=_say, on_result=on_result, budget=budget)
     for line in recorded.write():
         _say(line)
     _say(f"{out / 'findings.md'} has the figures; each run is a DVC experiment: dvc exp show")
-    return 0 if len(revisions) == len(experiments) else 1
+    if budget.num_left_out:
+        _say(
+            f"the budget ended it: {budget.excess()}; {budget.num_left_out} experiments are left "
+            "out, and the same command goes on with them"
+        )
+    return 0 if len(revisions) + budget.num_left_out == len(experiments) else 1
 
 
 def _stage_teller(head: str, say: Callable[[str], None]) -> Callable[[str], None]:
@@ -185,6 +215,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--report", action="store_true", help="run nothing; write the page of what is recorded"
     )
+    parser.add_argument(
+        "--again", action="store_true", help="run and look up nothing; write the page of its tables"
+    )
+    parser.add_argument(
+        "--max-seconds", metavar="S", help=f"begin no experiment after that; or {MAX_SECONDS}"
+    )
+    parser.add_argument("--max-usd", metavar="USD", help=f"nor when that is spent; or {MAX_USD}")
     parser.add_argument("--grid", type=Path, default=_GRID, help="default: flows/findings.yaml")
     parser.add_argument("--out", type=Path, help="folder to write; default: findings")
     parser.add_argument("--root", type=Path, default=Path(), help="root of the project")

@@ -9,6 +9,7 @@ from agentic_vlm.analysis.examples import Example, choose_examples
 from agentic_vlm.analysis.flow import count_flow
 from agentic_vlm.analysis.report import TRAJECTORIES, ReportContent, write_report
 from agentic_vlm.analysis.scores import parse_summary, title_of
+from agentic_vlm.analysis.work import count_work
 from agentic_vlm.curation.card import write_card
 from agentic_vlm.evaluation.contamination import contamination_table, find_twins
 from agentic_vlm.evaluation.suite_report import suite_figures, suite_tables
@@ -99,6 +100,7 @@ def _write(
         ),
         passes=pass_counts(_rows_if_run(data / "probes" / "records", Probe)),
         flow=count_flow(data),
+        work=count_work(data),
         examples=_examples(context, models, trajectories),
         pictures=ImageStore.open(*_image_folders(data, models)),
         suite_tables=suite_tables(scores, title_of),

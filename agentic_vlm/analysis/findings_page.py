@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agentic_vlm.analysis.claim_sql import PAGE_QUERIES, claim_sql
 from agentic_vlm.analysis.claims import Arm, Measure
 from agentic_vlm.analysis.dynamics import StepFigures
 from agentic_vlm.analysis.estimates import Estimate
@@ -26,7 +27,13 @@ questions are compared it is a difference of two means, and the samples are thos
 - *undecided*: all else, missing experiments and fewer than {MIN_SAMPLES} samples included.
 
 The interval speaks of other samples of the same kind, not of other seeds: those are listed one by
-one. Answers without a verdict are in no accuracy, outages of ours in nothing."""
+one. Answers without a verdict are in no accuracy, outages of ours in nothing.
+
+The key of a claim leads to the query that gives its estimate and its samples again from `tables/`,
+with those of its seeds and families and the means of both arms:
+`python -m agentic_vlm.store.query --live --allow-files "$(cat findings/queries/F1.sql)"`. Intervals
+are the bootstrap of the differences that it averages; `python -m flows.findings --again` makes this
+page and its figures from the tables alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +53,9 @@ class Experiments:
 
 
 def write_findings(findings: Sequence[Finding], experiments: Experiments, folder: Path) -> None:
-    """Write the page, the figure and the JSON file; equal content gives equal bytes."""
+    """Write the page, the figures, the JSON file and the queries; equal content, equal bytes."""
     folder.mkdir(parents=True, exist_ok=True)
+    _write_queries(findings, folder)
     draw_findings(findings, folder)
     draw_training(_curves_by_variant(experiments), folder)
     page = render_findings(findings, experiments)
@@ -59,6 +67,16 @@ def write_findings(findings: Sequence[Finding], experiments: Experiments, folder
         "findings": [_as_json(finding, experiments) for finding in findings],
     }
     write_json(folder / "findings.json", content)
+
+
+def _write_queries(findings: Sequence[Finding], folder: Path) -> None:
+    """Write the query of each claim and table, to be run from the folder above."""
+    (folder / "queries").mkdir(exist_ok=True)
+    tables = f"{folder.name}/tables"
+    texts = {name: text.format(tables=tables) for name, text in PAGE_QUERIES.items()}
+    texts |= {one.claim.key: claim_sql(one.claim, tables=tables) for one in findings}
+    for name, text in texts.items():
+        (folder / "queries" / f"{name}.sql").write_text(text, encoding="utf-8")
 
 
 def render_findings(findings: Sequence[Finding], experiments: Experiments) -> str:
@@ -74,17 +92,19 @@ def render_findings(findings: Sequence[Finding], experiments: Experiments) -> st
         "## Why the others did not come out, as far as the data suggest",
         _reason_list(findings, experiments),
         "## Kinds of calls by family",
-        "Shares of the calls of `grpo`, cold start against RL, over all its seeds and questions.",
+        "Shares of the calls of `grpo`, cold start against RL, over all its seeds and questions"
+        " ([query](queries/kinds.sql)).",
         _kind_table(experiments),
         "## Training",
         "Means over the rollouts of each RL step and over the experiments of a variant. Surprisal,"
-        " nats per token, estimates the entropy.",
+        " nats per token, estimates the entropy ([query](queries/training.sql);"
+        " [ends](queries/training_ends.sql) of each experiment).",
         "![RL by variant](training.png)",
         "## By seed",
         _seed_table(findings),
         "## Experiments",
         "Each is a DVC experiment of that name (`dvc exp show`). Accuracy in % with its interval;"
-        " calls per answer.",
+        " calls per answer ([query](queries/experiments.sql)).",
         _experiment_table(experiments),
     ]
     return "\n\n".join(sections) + "\n"
@@ -99,7 +119,7 @@ def _finding_table(findings: Sequence[Finding]) -> str:
         claim, found = finding.claim, finding.estimate
         num_clear = sum(result.is_clear for result in finding.seeds)
         cells = [
-            claim.key,
+            f"[{claim.key}](queries/{claim.key}.sql)",
             claim.text,
             claim.source or "-",
             f"**{finding.outcome}**",

@@ -28,6 +28,7 @@ from agentic_vlm.analysis.figures import (
 )
 from agentic_vlm.analysis.flow import FlowRow
 from agentic_vlm.analysis.model_page import write_model_page
+from agentic_vlm.analysis.report_tables import write_report_tables
 from agentic_vlm.analysis.scores import Summary, title_of
 from agentic_vlm.analysis.tables import (
     accuracy_table,
@@ -40,6 +41,7 @@ from agentic_vlm.analysis.tables import (
     realx_table,
 )
 from agentic_vlm.analysis.tool_use import kinds_by_family_table, kinds_of
+from agentic_vlm.analysis.work import Work, work_table
 from agentic_vlm.schema import RawSample, Trajectory
 from agentic_vlm.store import ImageStore
 
@@ -70,6 +72,8 @@ class ReportContent:
     """Trajectories to show in full."""
     pictures: ImageStore
     """Their pictures."""
+    work: Sequence[Work] = ()
+    """What the episodes of each stage took."""
     suite_tables: str = ""
     """Markdown: one table per family of benchmarks, the paper's rows beside ours."""
     suite_figures: Mapping[str, str] = field(default_factory=dict)
@@ -82,6 +86,8 @@ class ReportContent:
 def write_report(content: ReportContent, folder: Path) -> None:
     """Write the report into a folder; equal content gives equal bytes."""
     figures = folder / _FIGURES
+    curves_by_family = {"all": content.curves, **content.family_curves}
+    write_report_tables(content.trajectories, content.samples, curves_by_family, folder)
     scores = draw_accuracy(content.summary, figures), draw_calls(content.summary, figures)
     curves, passes = draw_rl(content.curves, figures), draw_passes(content.passes, figures)
     families = draw_family_dynamics(content.family_curves, figures)
@@ -123,6 +129,12 @@ def _render(
         _embed(passes),
         "## Data",
         flow_table(content.flow),
+        _asked("rejections_by_reason"),
+        "### What it took",
+        "Tokens that policies wrote and calls that they made. Seconds, CPU and GPU seconds and "
+        "money belong to a machine: `python -m agentic_vlm.analysis.ledger` shows them.",
+        work_table(content.work),
+        _asked("work_by_stage"),
         "## Examples",
         f"[examples.html](examples.html) shows {len(content.examples)} trajectories with pictures; "
         f"in [{TRAJECTORIES}]({TRAJECTORIES}) all models answer the same samples, with filters, "
@@ -135,17 +147,26 @@ def _score_sections(summary: Summary, accuracy: FigureFile) -> list[str]:
     return [
         "Answers without a verdict (outages of ours, doubts of the grader) are in no mean; "
         "`bounds` shows the accuracy if all of them were wrong, and if all were right.",
+        "Each table and figure names the query that gives its numbers again: one of the index, or "
+        "a file over the tables beside this page, to be run from the root of the project with "
+        '`python -m agentic_vlm.store.query --live --allow-files "$(cat FILE)"`. Bootstrap '
+        "intervals are drawn from the same rows, by evaluation/metrics.py.",
         "## Scores",
         accuracy_table(summary) if summary.models else "evaluate: not run",
+        _asked("scores"),
         "### Differences",
         "On the samples that both models answered: paired bootstrap interval, exact McNemar test.",
         pair_table(summary),
+        _asked("score_differences"),
         _embed(accuracy),
+        _asked("scores"),
         "### By family",
         family_table(summary),
+        _asked("scores"),
         "### By ability, as in RealX-Bench",
         "Accuracy in %. A question may need several abilities; integration needs all three.",
         realx_table(summary),
+        _asked("score_by_ability"),
     ]
 
 
@@ -180,16 +201,20 @@ def _tool_sections(content: ReportContent, calls: FigureFile) -> list[str]:
     return [
         "## Use of tools",
         _embed(calls),
+        _asked("scores"),
         "### What calls are for",
         "Read from the code of each call; a call that failed is an error, whatever it was for.",
         kinds_table(content.trajectories),
         "### Kinds by family",
         kinds_by_family_table(_kinds_by_family(content)),
+        _counted("calls_by_kind"),
         "### Combinations",
         sequence_table(content.trajectories),
+        _counted("combinations"),
         "### Left out, by number of calls",
         "Outages hit those who call tools. Where the shares differ, the means above are biased.",
         left_out_table(content.trajectories),
+        _counted("left_out"),
     ]
 
 
@@ -200,12 +225,14 @@ def _error_sections(content: ReportContent) -> list[str]:
         "The first fault that decided, by rule; docs/findings.md says how well the rules agree with"
         " a reader.",
         error_table(episodes, samples),
+        _counted("errors"),
         "### What crops showed",
         "Where the sample says what there is to see: a crop shows the evidence if it holds half of"
         " it.",
         evidence_table(episodes, samples),
         "### What RL newly solves and newly breaks",
         change_table(episodes, samples, before="sft", after="rl"),
+        _counted("changes"),
     ]
 
 
@@ -220,6 +247,7 @@ def _training_sections(content: ReportContent, curves: tuple[FigureFile, FigureF
         "Calls per rollout, by what they are for:",
         family_kinds_table(content.family_curves),
         _embed(by_family),
+        _counted("rl_steps"),
     ]
 
 
@@ -234,6 +262,17 @@ def _kinds_by_family(content: ReportContent) -> dict[str, dict[str, Counter[Call
         if any(counts.total() for counts in own.values()):
             found[model] = own
     return found
+
+
+def _asked(*names: str) -> str:
+    """Name the queries of the index that give the numbers above again."""
+    told = ", ".join(f"`{name}`" for name in names)
+    return f"*Query: {told} of `python -m agentic_vlm.store.query`.*"
+
+
+def _counted(*names: str) -> str:
+    """Name the queries over the tables beside the report that give the numbers above again."""
+    return f"*Query: {', '.join(f'[{name}](queries/{name}.sql)' for name in names)}.*"
 
 
 def _embed(figure: FigureFile) -> str:

@@ -52,6 +52,7 @@ _RUN_SCHEMA = pa.schema(
         ("started_at", pa.string()),
         ("wall_s", pa.float64()),
         ("cpu_s", pa.float64()),
+        ("gpu_s", pa.float64()),
         ("peak_memory_mb", pa.float64()),
         ("num_in", pa.int64()),
         ("num_out", pa.int64()),

@@ -11,6 +11,7 @@ create table runs (
     started_at timestamp,
     wall_s double,
     cpu_s double,
+    gpu_s double,
     peak_memory_mb double,
     num_in bigint,
     num_out bigint,
@@ -25,6 +26,7 @@ comment on column runs.run is 'Stage, with the member of its matrix: evaluate-ba
 comment on column runs.started_at is 'Start, in UTC';
 comment on column runs.wall_s is 'Seconds on the clock';
 comment on column runs.cpu_s is 'CPU seconds, children included';
+comment on column runs.gpu_s is 'Seconds on the clock times the GPUs that its process held; 0 without, null in older logs';
 comment on column runs.peak_memory_mb is 'Largest resident memory, MiB, children excluded';
 comment on column runs.num_in is 'Rows read; for attempt stages, samples times attempts';
 comment on column runs.num_out is 'Rows written';

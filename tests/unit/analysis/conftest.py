@@ -103,6 +103,7 @@ def trained(evaluated, make_rollout, make_trajectory, make_probe, make_sample):
             is_out = number == 15 and step % 3 == 0
             episode = make_trajectory(
                 trajectory_id=f"r{step}-{number}",
+                stage="train_rl",
                 turns=() if is_out else tuple(turns),
                 stop_reason=StopReason.INFRASTRUCTURE if is_out else StopReason.ANSWER,
             )

@@ -262,7 +262,7 @@ def test_what_came_out_needs_no_reason(answers):
 def test_the_page_names_outcome_interval_and_runs(answers):
     finding = judge(GAIN, [run_of(sft=answers("sft", 80), rl=answers("rl", 50))])
     page = render_findings([finding], Experiments("abc", {"seed-0-grpo": ()}, {}))
-    assert "| X | RL gains. | - | **did not come out** | -30.0 (" in page
+    assert "| [X](queries/X.sql) | RL gains. | - | **did not come out** | -30.0 (" in page
     assert "| X | RL - SFT, accuracy, tool questions | 0 | -30.0 (" in page
     assert "Without a result: seed-0-grpo." in page
 
@@ -271,15 +271,17 @@ def test_equal_findings_give_equal_bytes(answers, tmp_path):
     findings = [judge(GAIN, [run_of(sft=answers("sft", 50), rl=answers("rl", 80))])]
     experiments = Experiments("abc", {"seed-0-grpo": ()}, {})
     for name in ("one", "two"):
-        write_findings(findings, experiments, tmp_path / name)
-    files = sorted(path.name for path in (tmp_path / "one").iterdir())
+        write_findings(findings, experiments, tmp_path / name / "findings")
+    one, two = (tmp_path / name / "findings" for name in ("one", "two"))
+    files = sorted(path.relative_to(one).as_posix() for path in one.rglob("*.*"))
     assert files == [
-        "findings.json", "findings.md", "findings.png", "findings.svg", "training.png",
-        "training.svg",
+        "findings.json", "findings.md", "findings.png", "findings.svg", "queries/X.sql",
+        "queries/experiments.sql", "queries/kinds.sql", "queries/training.sql",
+        "queries/training_ends.sql", "training.png", "training.svg",
     ]  # fmt: skip
     for name in files:
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    content = json.loads((tmp_path / "one" / "findings.json").read_text())
+        assert (one / name).read_bytes() == (two / name).read_bytes()
+    content = json.loads((one / "findings.json").read_text())
     assert content["findings"][0]["outcome"] == "came out"
     assert content["missing"] == ["seed-0-grpo"]
 

@@ -43,7 +43,9 @@ def files(trained, write_report):
 
 def test_two_runs_give_equal_bytes(trained, write_report, files):
     assert write_report(trained) == files
-    assert {name.rpartition(".")[2] for name in files} == {"md", "html", "png", "svg", "json"}
+    assert {name.rpartition(".")[2] for name in files} == {
+        "md", "html", "png", "svg", "json", "parquet", "sql"
+    }  # fmt: skip
 
 
 def test_every_link_of_the_report_leads_to_a_file(files):
@@ -51,7 +53,7 @@ def test_every_link_of_the_report_leads_to_a_file(files):
     assert len(pages) == 5
     for page in pages:
         links = re.findall(r"\]\(([^)]+)\)", files[page].decode())
-        assert len(links) == (11 if page == "report.md" else 3)
+        assert len(links) == (17 if page == "report.md" else 3)
         folder = posixpath.dirname(page)
         assert {posixpath.normpath(posixpath.join(folder, link)) for link in links} <= set(files)
 
@@ -111,6 +113,12 @@ def test_questions_with_a_twin_in_training_sources_stand_next_to_the_scores(
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[2] == "1"
     assert int(cells[6]) == int(cells[4]) - 1
+
+
+def test_what_each_stage_took_is_shown_without_a_clock(files):
+    told = files["report.md"].decode().partition("### What it took")[2].partition("##")[0]
+    assert "| evaluate-base | 100 |" in told
+    assert "python -m agentic_vlm.analysis.ledger" in told
 
 
 def test_what_a_model_wrote_stays_text(files):

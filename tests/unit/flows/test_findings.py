@@ -15,6 +15,7 @@ from agentic_vlm.errors import ArtifactMissing, ParamsError
 from agentic_vlm.evaluation.summary import summarize
 from agentic_vlm.schema import ScoredAnswer
 from agentic_vlm.store import write_records
+from flows.costs import Budget, read_budget
 from flows.experiments import Bench, Experiment, plan_experiments, read_grid
 from flows.findings import Clock, main, run_grid
 
@@ -41,14 +42,17 @@ stages:
 """
 PREPARE = "import pathlib; pathlib.Path('prepared.txt').write_text('ready')\n"
 SCORE = """
-import pathlib, shutil, sys
+import json, pathlib, shutil, sys
 method = 'rejection' if 'method: rejection' in pathlib.Path('params.yaml').read_text() else 'grpo'
 if not pathlib.Path('made', method).exists():
     sys.exit('no such method')
 pathlib.Path('metrics').mkdir(exist_ok=True)
 shutil.copytree(f'made/{method}/scores', 'data/scores', dirs_exist_ok=True)
 shutil.copy(f'made/{method}/summary.json', 'metrics/summary.json')
+run = {'run_id': f'report@{method}', 'started_at': '2026-01-01T00:00', 'wall_s': 2.5, 'steps': {}}
+pathlib.Path('metrics/timings.json').write_text(json.dumps({'report': run}))
 """
+PAGES = ("findings.md", "findings.json", "costs.md", "costs.json")
 SMALL_GRID = """
 rounds:
   - {seeds: [1], variants: [grpo, rejection]}
@@ -113,7 +117,7 @@ def grid_project(committed, make_score) -> Path:
     (committed / "score.py").write_text(SCORE)
     (committed / "base.txt").write_text("given")
     (committed / "grid.yaml").write_text(SMALL_GRID)
-    (committed / ".gitignore").write_text(".scratch/\n")
+    (committed / ".gitignore").write_text(".scratch/\nmetrics/timings*\n")
     subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=committed, check=True)
     (committed / "dvc.yaml").write_text(PIPELINE)
     git(committed, "add", "--all")
@@ -206,18 +210,44 @@ def test_the_time_left_is_unknown_before_anything_has_ended():
     assert Clock([90.0]).left_s(num_firsts=0, num_others=2) == 180.0
 
 
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "soon", ""])
+def test_a_budget_is_a_positive_number(text, committed, capsys):
+    assert main(["--root", str(committed), "--max-usd", text]) == 1
+    assert f"--max-usd: '{text}' is no positive number" in capsys.readouterr().err
+
+
+def test_budgets_come_from_options_or_the_environment(monkeypatch):
+    monkeypatch.setenv("AGENTIC_FINDINGS_MAX_SECONDS", "60")
+    monkeypatch.setenv("AGENTIC_FINDINGS_MAX_USD", "2")
+    assert read_budget(max_seconds=None, max_usd="3") == Budget(60.0, 3.0)
+    budget = read_budget(max_seconds="9", max_usd=None)
+    budget.add(seconds=8.0, usd=1.5)
+    assert budget.excess() == ""
+    budget.add(seconds=0.0, usd=0.5)
+    assert budget.excess() == "2 of 2 US dollars are spent"
+
+
 @pytest.mark.slow
-def test_a_grid_runs_records_its_experiments_and_runs_nothing_twice(grid_project, capsys):
+def test_a_grid_ends_with_its_budget_goes_on_and_runs_nothing_twice(grid_project, capsys):
     arguments = ["--root", str(grid_project), "--grid", str(grid_project / "grid.yaml")]
     before = (grid_project / "params.yaml").read_text()
+    assert main([*arguments, "--max-seconds", "0.001"]) == 0
+    first = capsys.readouterr().out
+    # What has begun is brought to its end, and no more is begun.
+    assert "[2/2] seed-1-rejection: left out, " in first
+    assert "the budget ended it: " in first
+    assert "1 experiments are left out, and the same command goes on with them" in first
+    content = json.loads((grid_project / "findings" / "findings.json").read_text())
+    assert content["missing"] == ["seed-1-rejection"]
+
     assert main(arguments) == 0
     out = capsys.readouterr().out
+    assert out.count("recorded, skipped") == 1
     # The stage that both variants share runs once.
-    assert out.count(": prepare\n") == 1
+    assert (first + out).count(": prepare\n") == 1
     # A frozen stage stays as committed, whatever the seed.
-    assert ": base\n" not in out
-    assert out.count(": report\n") == 2
-    assert "about " in out
+    assert ": base\n" not in first + out
+    assert (first + out).count(": report\n") == 2
     content = json.loads((grid_project / "findings" / "findings.json").read_text())
     by_key = {finding["key"]: finding for finding in content["findings"]}
     assert by_key["F4"]["outcome"] == "came out"
@@ -225,11 +255,14 @@ def test_a_grid_runs_records_its_experiments_and_runs_nothing_twice(grid_project
     assert by_key["F7"]["outcome"] == "undecided"
     assert "seed-1-rejection" in git(grid_project, "for-each-ref", "refs/exps")
     assert (grid_project / "params.yaml").read_text() == before
-    page = (grid_project / "findings" / "findings.md").read_bytes()
+    costs = json.loads((grid_project / "findings" / "costs.json").read_text())
+    assert [run["run"] for run in costs["experiments"]["seed-1-rejection"]] == ["report"]
+    assert costs["findings"]["F4"]["wall_s"] == 5.0
+    pages = [(grid_project / "findings" / name).read_bytes() for name in PAGES]
 
     assert main(arguments) == 0
     assert capsys.readouterr().out.count("recorded, skipped") == 2
-    assert (grid_project / "findings" / "findings.md").read_bytes() == page
+    assert [(grid_project / "findings" / name).read_bytes() for name in PAGES] == pages
 
 
 @pytest.mark.slow

@@ -1,6 +1,8 @@
 """The runner of a stage."""
 
 import json
+import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -41,6 +43,20 @@ def test_a_stage_writes_outputs_summary_and_seconds(root):
     assert (root / "data/out/rows").read_text() == "a c"
     assert summary == {"left_out": {"odd": 1}, "num_in": 3, "num_out": 2}
     assert set(timings["curate"]["steps"]) == {"keep"}
+
+
+def test_gpu_seconds_are_those_of_the_devices_that_a_process_holds(root, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    STAGE.execute(run, root=root)
+    timings = json.loads((root / "metrics/timings.json").read_text())["curate"]
+    assert timings["gpu_s"] == 0
+    # A process with two GPUs, as the library would tell.
+    cuda = SimpleNamespace(is_initialized=lambda: True, device_count=lambda: 2)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    other = Stage(name="report", doc="Nothing.", keeps_books=False)
+    other.execute(lambda context: StageReport(num_in=0, num_out=0), root=root)
+    timings = json.loads((root / "metrics/timings.json").read_text())["report"]
+    assert timings["gpu_s"] == pytest.approx(2 * timings["wall_s"], abs=0.002)
 
 
 def test_the_summary_holds_no_clock(root):

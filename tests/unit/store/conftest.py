@@ -139,8 +139,8 @@ def write_clock(root: Path) -> None:
     """Write what depends on the clock: runs, steps and calls."""
     run = {
         "run_id": "train_rl@1", "started_at": "2026-01-01T02:00:00+02:00", "wall_s": 2.0,
-        "cpu_s": 1.0, "peak_memory_mb": 1.0, "num_in": 3, "num_out": 3, "seed": 0,
-        "params_digest": "", "git_revision": "", "host": "", "steps": {"train": 1.5},
+        "cpu_s": 1.0, "gpu_s": 4.0, "peak_memory_mb": 1.0, "num_in": 3, "num_out": 3,
+        "seed": 0, "params_digest": "", "git_revision": "", "host": "", "steps": {"train": 1.5},
     }  # fmt: skip
     (root / "metrics").mkdir()
     (root / "metrics/timings.json").write_text(json.dumps({"train_rl": run}))

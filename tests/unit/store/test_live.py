@@ -17,6 +17,7 @@ COLUMNS = """
     where not internal and table_name not like 'source\\_%' escape '\\' order by all
 """
 VALUES = {
+    "cost_by_trajectory": {"stage": "%"},
     "columns": {"table": "samples"},
     "lineage_down": {"source": "test", "row": "0"},
     "lineage_up": {"trajectory_id": "e1"},

@@ -40,8 +40,24 @@ def test_columns(index):
 
 def test_cost_by_stage(index):
     rows = {row[0]: row[2:] for row in ask(index, "cost_by_stage")}
-    assert rows["train_rl"] == (2.0, 1.0, 1.0, 3, 3, 3, 24, 3, 0.4, 0.003, 12.0)
-    assert rows["evaluate-rl"] == (None, None, None, None, None, 1, 12, 2, 0.6, 0.0, None)
+    assert rows["train_rl"] == (2.0, 1.0, 4.0, 1.0, 3, 3, 3, 24, 3, 1, 0.4, 0.003, 12.0)
+    assert rows["evaluate-rl"] == (*[None] * 6, 1, 12, 2, 0, 0.6, 0.0, None)
+
+
+def test_cost_by_trajectory_shows_the_dearest_first(index):
+    rows = ask(index, "cost_by_trajectory", stage="%")
+    assert [row[2] for row in rows[:2]] == ["r1", "e1"]
+    assert rows[0][5:] == (3, 13, 2, 1, 1, False, 0.32, 0.003)
+    (row,) = ask(index, "cost_by_trajectory", stage="evaluate")
+    assert row[:4] == ("evaluate", "rl", "e1", "s9")
+
+
+def test_work_by_stage(index):
+    assert ask(index, "work_by_stage") == [
+        ("evaluate-rl", 1, 3, 12, 2, 0, 1, 0),
+        ("synthesize", 2, 4, 16, 2, 0, 0, 0),
+        ("train_rl", 3, 6, 24, 3, 1, 1, 0),
+    ]
 
 
 def test_failure_classes(index):
