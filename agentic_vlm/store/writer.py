@@ -3,19 +3,25 @@
 import heapq
 import itertools
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
+import pyarrow as pa
+
 from agentic_vlm.schema import Record
-from agentic_vlm.store.datasets import ROWS_PER_PART, iter_part, write_part
+from agentic_vlm.store.columns import arrow_schema, columns_of, decode_row, to_table
+from agentic_vlm.store.datasets import ROWS_PER_PART, write_part
 from agentic_vlm.store.folders import replacing_folder
 
 R = TypeVar("R", bound=Record)
 
 _ROWS_PER_RUN = 20_000
+# All runs are open while they are merged, with so many rows of each in memory. Parquet would take a
+# megabyte per run, hence more for more rows; a stream has no index and little to read ahead.
+_ROWS_PER_BATCH = 64
 
 
 class RecordWriter(Generic[R]):
@@ -94,9 +100,9 @@ class RecordWriter(Generic[R]):
     def _write_run(self) -> None:
         if self._spill is None:
             self._spill = Path(mkdtemp(prefix="agentic-runs-"))
-        path = self._spill / f"run-{len(self._runs):06d}.parquet"
+        path = self._spill / f"run-{len(self._runs):06d}.arrow"
         self._rows.sort(key=self._key)
-        write_part(path, self._rows, self._type)
+        _write_stream(path, self._rows, self._type)
         self._runs.append(path)
         self._rows = []
 
@@ -112,10 +118,26 @@ class RecordWriter(Generic[R]):
 
     def _iter_sorted(self) -> Iterator[R]:
         self._rows.sort(key=self._key)
-        runs: list[Iterable[R]] = [iter_part(path, self._type) for path in self._runs]
+        runs: list[Iterable[R]] = [_iter_stream(path, self._type) for path in self._runs]
         merged = heapq.merge(*runs, self._rows, key=self._key)
         for _, same in itertools.groupby(merged, key=self._key):
             group = list(same)
             if len(group) > 1:
                 group.sort(key=lambda row: row.model_dump_json())
             yield from group
+
+
+def _write_stream(path: Path, rows: Sequence[R], record_type: type[R]) -> None:
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.ipc.new_stream(str(path), arrow_schema(record_type), options=options) as stream:
+        for start in range(0, len(rows), _ROWS_PER_BATCH):
+            chunk = rows[start : start + _ROWS_PER_BATCH]
+            stream.write_table(to_table(chunk, record_type, where=str(path)))
+
+
+def _iter_stream(path: Path, record_type: type[R]) -> Iterator[R]:
+    columns = columns_of(record_type)
+    with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as stream:
+        for batch in stream:
+            for row in batch.to_pylist():
+                yield record_type.model_validate(decode_row(row, columns))

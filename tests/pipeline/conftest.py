@@ -1,6 +1,5 @@
 """A project with twelve samples and a base model of two narrow layers."""
 
-import importlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,11 +7,9 @@ from pathlib import Path
 import pytest
 
 from agentic_vlm.params import load_params
-from agentic_vlm.stage import StageReport
 from flows.params import main as apply_recipe
 
-MODELS = ("base", "sft", "rl")
-RunStage = Callable[..., StageReport]
+from .whole_run import RunStage, run_one
 
 
 @pytest.fixture(scope="session")
@@ -46,9 +43,4 @@ def make_tiny_project(tiny_base: Path) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def run_stage() -> RunStage:
     """Give a function that runs one stage in this process, in a given project."""
-
-    def run(name: str, root: Path, *, variant: str = "") -> StageReport:
-        module = importlib.import_module(f"stages.{name}")
-        return module.STAGE.execute(module.run, root=root, variant=variant)
-
-    return run
+    return run_one

@@ -1,99 +1,22 @@
 """All stages in order on twelve samples, with the real sandbox, search engine and trainer."""
 
-import hashlib
-import importlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from agentic_vlm.errors import AgenticError
-from agentic_vlm.schema import CuratedSample
-from agentic_vlm.stage import Stage, StageReport
-from agentic_vlm.store import read_records, write_records
 from flows.params import write_params
 from stages import STAGES
 
-MODELS = ("base", "sft", "rl")
-RUNS = [
-    (name, model)
-    for name in STAGES
-    if name != "build_base"
-    for model in (MODELS if name == "evaluate" else ("",))
-]
-"""Stages with the members of their matrix; the base model is given."""
-
-RunStage = Callable[..., StageReport]
-
-
-class Run(NamedTuple):
-    """One full run."""
-
-    root: Path
-    reports: dict[tuple[str, str], StageReport]
-
-
-def fill_rl_pool(root: Path) -> None:
-    """Let half of the cold-start pool play the part of what tools solve.
-
-    An untrained model solves nothing, so `allocate` leaves the RL pool empty.
-    """
-    pools = root / "data" / "pools"
-    samples = [
-        sample
-        for pool in ("sft", "rl")
-        for sample in read_records(pools / pool / "records", CuratedSample)
-    ]
-    samples.sort(key=lambda sample: sample.sample_id)
-    for pool, rows in (("rl", samples[::2]), ("sft", samples[1::2])):
-        write_records(
-            pools / pool / "records", rows, CuratedSample, key=lambda row: (row.sample_id,)
-        )
-
-
-def run_all(root: Path, run_stage: RunStage) -> Run:
-    reports = {}
-    for name, model in RUNS:
-        reports[name, model] = run_stage(name, root, variant=model)
-        if name == "allocate":
-            fill_rl_pool(root)
-    return Run(root, reports)
+from .whole_run import MODELS, RUNS, Run, declaration, digests, outputs_of, run_all
 
 
 @pytest.fixture(scope="module")
-def finished(make_tiny_project, run_stage, tmp_path_factory) -> Run:
+def finished(make_tiny_project, tmp_path_factory) -> Run:
     """Give a project in which every stage has run."""
-    return run_all(make_tiny_project(tmp_path_factory.mktemp("project")), run_stage)
-
-
-def declaration(name: str) -> Stage:
-    return importlib.import_module(f"stages.{name}").STAGE
-
-
-def digests(root: Path, folders: tuple[str, ...]) -> dict[str, str]:
-    """Return the digest of every file that must not depend on clock or chance."""
-    return {path.relative_to(root).as_posix(): _digest(path) for path in _files(root, folders)}
-
-
-def outputs_of(name: str) -> list[str]:
-    """Return what all runs of a stage write."""
-    stage = declaration(name)
-    members = MODELS if stage.matrix else ("",)
-    return [path for member in members for path in stage.outputs(member)]
-
-
-def _files(root: Path, folders: tuple[str, ...]) -> Iterator[Path]:
-    for folder in folders:
-        place = root / folder
-        yield from sorted(place.rglob("*.parquet")) if place.is_dir() else [place]
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return run_all(make_tiny_project(tmp_path_factory.mktemp("project")))
 
 
 @pytest.mark.parametrize("name", [name for name in STAGES if name != "build_base"])
@@ -148,7 +71,7 @@ def test_nothing_but_outputs_is_left_behind(finished):
     assert odd == []
 
 
-def test_a_second_run_of_every_stage_gives_the_same_bytes(finished, run_stage):
+def test_a_second_run_of_every_stage_gives_the_same_bytes(finished):
     writes = tuple(
         path
         for name in STAGES
@@ -157,7 +80,7 @@ def test_a_second_run_of_every_stage_gives_the_same_bytes(finished, run_stage):
     )
     before = digests(finished.root, writes)
     assert len(before) > 15
-    run_all(finished.root, run_stage)
+    run_all(finished.root)
     after = digests(finished.root, writes)
     assert [name for name in before if before[name] != after.get(name)] == []
     assert set(before) == set(after)

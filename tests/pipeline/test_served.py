@@ -1,11 +1,8 @@
-"""Probe and synthesize with a real model server, which is killed and started again half-way."""
+"""Probe and synthesize with a real model server, which is killed under a request and comes back."""
 
-import hashlib
 import json
 import shutil
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +11,8 @@ from agentic_vlm.schema import Probe, ProbeMode, Trajectory
 from agentic_vlm.store import read_records
 from flows.params import write_params
 
-from .model_server import ModelServer, copy_base
+from .model_server import Gate, ModelServer, copy_base, open_gate
+from .whole_run import digests, run_one
 
 _FEW = "{perception: 1, reasoning: 1, search: 1, integration: 1, text: 2}"
 _WORLD = (
@@ -33,46 +31,35 @@ _OVERRIDES = (
     "sandbox.cell_wall_s=600.0",
     "synthesize.teacher={type: openai, model: models/base, temperature: 1.0}",
 )
-RunStage = Callable[..., object]
 
 
 @pytest.fixture
-def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelServer]:
-    """Give a server of the base model of a project at `tmp_path`."""
+def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    """Give the gate before a server of the base model of a project at `tmp_path`."""
     copy_base(tmp_path / "models" / "base")
     params = tmp_path / "params.yaml"
     shutil.copy(Path(__file__).parents[2] / "params.yaml", params)
     write_params(params, recipe="tiny", overrides=_OVERRIDES)
     server = ModelServer(tmp_path)
-    monkeypatch.setenv("AGENTIC_POLICY_URL", server.url)
-    monkeypatch.setenv("AGENTIC_TEACHER_URL", server.url)
-    yield server
-    server.kill()
-
-
-def run_disturbed(
-    run_stage: RunStage, name: str, root: Path, server: ModelServer, *, kill_after: int
-) -> None:
-    """Run a stage and kill the server once that many attempts are finished."""
-    with ThreadPoolExecutor(1) as thread:
-        running = thread.submit(run_stage, name, root)
-        while len(list(root.glob(f".scratch/{name}/*/trajectories/part-*"))) < kill_after:
-            assert not running.done(), f"{name} ended before the server could be killed"
-            time.sleep(0.01)
-        server.restart()
-        running.result()
-
-
-def digests(folder: Path) -> dict[str, str]:
-    files = sorted(folder.rglob("*.parquet"))
-    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    try:
+        with open_gate(server) as gate:
+            for variable in ("AGENTIC_POLICY_URL", "AGENTIC_TEACHER_URL"):
+                monkeypatch.setenv(variable, gate.url)
+            # What stands in the environment of the machine must not lead elsewhere.
+            monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+            yield gate
+    finally:
+        server.kill()
 
 
 @pytest.mark.slow
-def test_a_model_server_that_is_killed_half_way_changes_no_byte(served, tmp_path, run_stage):
+def test_a_model_server_that_is_killed_half_way_changes_no_byte(gate, tmp_path):
     card = json.loads((tmp_path / "models/base/card.json").read_text())
+    num_asked = {}
     for name in ("ingest", "curate", "probe", "allocate", "synthesize"):
-        run_stage(name, tmp_path)
+        before = gate.num_answers
+        run_one(name, tmp_path)
+        num_asked[name] = gate.num_answers - before
     probes = read_records(tmp_path / "data/probes/records", Probe)
     assert all(probe.verdict is not None for probe in probes if probe.is_needed)
     assert {probe.mode for probe in probes if probe.is_needed} == set(ProbeMode)
@@ -82,7 +69,11 @@ def test_a_model_server_that_is_killed_half_way_changes_no_byte(served, tmp_path
     assert {row.policy for row in taught} == {"models/base"}
 
     for name, folder in (("probe", "data/probes"), ("synthesize", "data/trajectories")):
-        calm = digests(tmp_path / folder)
+        calm = digests(tmp_path, (folder,))
         shutil.rmtree(tmp_path / folder)
-        run_disturbed(run_stage, name, tmp_path, served, kill_after=3)
-        assert digests(tmp_path / folder) == calm
+        gate.kill_after(num_asked[name] // 2)
+        run_one(name, tmp_path)
+        assert gate.num_kills == 1
+        # What was answered before is not asked again.
+        assert gate.num_answers == num_asked[name]
+        assert digests(tmp_path, (folder,)) == calm

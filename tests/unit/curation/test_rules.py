@@ -1,3 +1,5 @@
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -97,3 +99,43 @@ def test_an_attempt_without_verdict_is_never_a_wrong_answer():
 def test_surely_needed_counts_down_to_the_decision(num_correct, needed):
     tally = Tally(num_correct, 0, num_correct)
     assert AtLeast(3, K).num_surely_needed(tally) == needed
+
+
+SHAPES = {
+    "u_shaped": lambda rng: rng.betavariate(0.3, 0.3),
+    "flat": lambda rng: rng.random(),
+    "hard": lambda rng: rng.betavariate(0.5, 8.0),
+}
+
+
+def least_attempts(outcomes, threshold):
+    """Return how many of the outcomes, in their order, settle whether `threshold` are right."""
+    for made in range(len(outcomes)):
+        right, left = sum(outcomes[:made]), len(outcomes) - made
+        if right >= threshold or right + left < threshold:
+            return made
+    return len(outcomes)
+
+
+@pytest.mark.parametrize(("shape", "times_fewer"), [("u_shaped", 1.4), ("flat", 1.4), ("hard", 1)])
+def test_attempts_are_the_computed_optimum_and_decide_the_same(shape, times_fewer):
+    rng = random.Random(shape)
+    allocate = AllocateParams(max_direct_successes=2, min_tool_successes=1)
+    table, optimum = {}, 0
+    for number in range(1000):
+        chance = SHAPES[shape](rng)
+        # Tools help with half of what the base cannot do.
+        direct = [rng.random() < chance for _ in range(K)]
+        agent = [rng.random() < (1 + chance) / 2 for _ in range(K)]
+        table[str(number)] = (direct, agent)
+        optimum += least_attempts(direct, 3)
+        optimum += least_attempts(agent, 1) if sum(direct) <= 2 else 0
+    _, made = play(table, Rules.of(ProbeParams(num_attempts=K), allocate))
+    seen = {name: ([], []) for name in table}
+    for (name, mode, _), is_correct in made.items():
+        seen[name][mode is ProbeMode.AGENT].append(is_correct)
+    for name, outcomes in table.items():
+        assert pool(*seen[name], 2, 1) == pool(*outcomes, 2, 1)
+        assert pool(*outcomes, 2, 1) != "easy" or not seen[name][1]
+    assert optimum <= len(made) <= 1.01 * optimum
+    assert len(table) * 2 * K >= times_fewer * len(made)

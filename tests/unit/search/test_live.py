@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import email.utils
+import gzip
 import io
 import json
 import logging
@@ -186,6 +187,10 @@ def test_a_passing_fault_is_tried_again(bad: Answer) -> None:
         (reply({}, announced=9_999), "the answer is cut short, after 2 tries"),
         (endless, "the answer is too large, after 2 tries"),
         (reply(b"x" * 600_000), "the answer is too large, after 2 tries"),
+        (
+            reply(gzip.compress(b" " * 20_000_000), headers={"Content-Encoding": "gzip"}),
+            "the answer is too large, after 2 tries",
+        ),
         (
             reply(b"<p>", kind="text/html; charset=utf-8"),
             "it answers with text/html instead of JSON, after 2 tries",
@@ -430,6 +435,44 @@ def test_a_picture_is_published_once_and_thumbnails_are_fetched() -> None:
     (put,) = host.requests
     assert json.loads(server.requests[0].body)["url"].startswith(host.address)
     assert put.line.startswith("PUT /")
+
+
+@pytest.mark.parametrize(
+    ("bad", "what"),
+    [
+        (reply(status=500), "status 500"),
+        (reply(status=429, headers={"Retry-After": "3600"}), "status 429"),
+        (reply(status=302, headers={"Location": f"http://10.0.0.1/?key={KEY}"}), "status 302"),
+        (hang_up, "the server cannot be reached"),
+        (reply({}, announced=99), "the answer is cut short"),
+        (endless, "the answer is too large"),
+        (silent, "no whole answer before the deadline"),
+        (drip, "no whole answer before the deadline"),
+    ],
+    ids=["500", "429", "redirect", "hang-up", "truncated", "huge", "silent", "drip"],
+)
+def test_a_picture_host_that_fails_is_an_outage_and_the_service_is_not_asked(
+    bad: Answer, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGENTIC_PICTURE_HOST_KEY", KEY)
+    is_slow = bad in (silent, drip)
+    with serving(GOOD) as server, serving(bad) as host:
+        search = live(server, host=PictureHost(host.address), deadline_s=0.4 if is_slow else 120.0)
+        with pytest.raises(SearchUnavailable) as caught:
+            run(search, lambda one: one.search_image(picture()[0], num_hits=1))
+    # On a busy machine the short deadline may be over before anything is sent.
+    assert what in str(caught.value) or (is_slow and "no free connection" in str(caught.value))
+    shown = "".join(traceback.format_exception(caught.value))
+    assert KEY not in shown
+    assert server.requests == []
+
+
+def test_a_picture_host_with_an_invalid_certificate_gets_no_picture(tmp_path: Path) -> None:
+    with serving(GOOD) as server, serving(GOOD, tls=invalid_tls(tmp_path)) as host:
+        search = live(server, host=PictureHost(host.address))
+        with pytest.raises(SearchUnavailable, match="its certificate is not valid"):
+            run(search, lambda one: one.search_image(picture()[0], num_hits=1))
+    assert (server.requests, host.requests) == ([], [])
 
 
 @pytest.mark.parametrize(

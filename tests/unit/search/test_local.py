@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -100,6 +102,25 @@ def test_200_searches_at_once_answer_as_one_by_one(corpus: Path) -> None:
     together = ask(corpus, question)
     assert together[:7] == [find(corpus, f"velmora twin {number}") for number in range(7)]
     assert together[7:14] == together[:7]
+
+
+def test_200_searches_at_once_open_the_engine_once(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_table, opened = pq.read_table, []
+
+    def count(folder: Path, **options: object) -> pa.Table:
+        opened.append(folder)
+        return read_table(folder, **options)
+
+    monkeypatch.setattr(pq, "read_table", count)
+
+    async def question(search: SearchProvider) -> list[list[TextHit]]:
+        searches = (search.search_text("velmora", num_hits=2) for _ in range(200))
+        return await asyncio.gather(*searches)
+
+    assert len(ask(corpus, question)) == 200
+    assert len(opened) == 1
 
 
 def test_200_searches_at_once_leave_the_event_loop_free(corpus: Path) -> None:

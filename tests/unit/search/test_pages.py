@@ -1,7 +1,9 @@
 """PageReader: public pages only, at every hop; nothing that is wrong with a page is an outage."""
 
+import gzip
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +20,7 @@ from .unruly import (
     endless,
     endless_redirect,
     hang_up,
+    invalid_tls,
     reply,
     serving,
     silent,
@@ -28,6 +31,10 @@ HTML = b"""<html><head><title>Velmora</title></head><body><nav>Home Shop</nav>
 brothers who came from the north.</p><p>It burned down twice and was built up again each time.</p>
 </article><script>alert(1)</script><footer>Imprint</footer></body></html>"""
 GOOD = reply(HTML, kind="text/html; charset=utf-8")
+# Unpacked a thousand times as large; nobody has asked for a packed answer.
+BOMB = reply(
+    gzip.compress(b" " * 20_000_000), kind="text/html", headers={"Content-Encoding": "gzip"}
+)
 
 
 def this_machine(address: str) -> bool:
@@ -63,6 +70,7 @@ def test_plain_text_is_read_as_it_is() -> None:
         (reply(HTML, kind="text/html", announced=9_999), Fault.TRUNCATED.value),
         (endless, Fault.TOO_LARGE.value),
         (endless_redirect, Fault.TOO_LARGE.value),
+        (BOMB, Fault.TOO_LARGE.value),
         (hang_up, Fault.UNREACHABLE.value),
     ],
 )
@@ -75,6 +83,18 @@ def test_what_is_wrong_with_a_page_is_said(bad: Answer, fault: str) -> None:
 def test_a_page_that_never_ends_is_left_at_the_deadline(bad: Answer) -> None:
     with serving(bad) as server:
         assert read(server.address, seconds=0.3).fault == Fault.LATE.value
+
+
+def test_a_server_that_never_answers_a_greeting_is_left_at_the_deadline() -> None:
+    with serving(silent) as server:
+        url = server.address.replace("http:", "https:")
+        assert read(url, seconds=0.3).fault == Fault.LATE.value
+
+
+def test_a_page_with_an_invalid_certificate_is_not_asked_for(tmp_path: Path) -> None:
+    with serving(GOOD, tls=invalid_tls(tmp_path)) as server:
+        assert read(server.address) == Page("", "", fault=Fault.TLS.value)
+    assert server.requests == []
 
 
 @pytest.mark.parametrize(
@@ -174,3 +194,15 @@ def test_a_picture_is_fetched_whole_or_not_at_all() -> None:
 
     with serving(reply(b"JPEG", kind="image/jpeg"), reply(b"JPEG", kind="text/html"), endless) as s:
         assert [fetch(s), fetch(s), fetch(s)] == [b"JPEG", b"", b""]
+
+
+def test_a_picture_at_a_private_address_is_not_fetched() -> None:
+    deadline = time.monotonic() + 120
+    # Only the address of the first hop is a public one.
+    is_allowed = iter([True, False])
+    reader = PageReader(max_bytes=9, allows=lambda _address: next(is_allowed))
+    with serving(reply(b"JPEG", kind="image/jpeg")) as inside:
+        with serving(reply(status=302, headers={"Location": inside.address})) as server:
+            assert reader.fetch_picture(server.address, deadline=deadline) == b""
+        assert PageReader(max_bytes=9).fetch_picture(inside.address, deadline=deadline) == b""
+    assert (len(server.requests), inside.requests) == (1, [])

@@ -2,6 +2,7 @@
 
 import random
 
+import pyarrow as pa
 import pytest
 
 from agentic_vlm.schema import CuratedSample
@@ -53,3 +54,22 @@ def test_a_block_that_fails_leaves_the_old_folder(tmp_path, make_sample):
     with pytest.raises(KeyError):
         fail()
     assert [path.read_bytes() for path in (tmp_path / "a").iterdir()] == before
+
+
+def test_a_merge_holds_few_rows_of_each_run(tmp_path, make_sample):
+    question = "".join(random.Random(1).choices("abcdefgh", k=2000))
+    num_runs, rows_per_run, held = 6, 256, []
+
+    def watched_key(sample):
+        held.append(pa.total_allocated_bytes())
+        return (sample.sample_id,)
+
+    writer = RecordWriter(tmp_path / "a", CuratedSample, key=watched_key, rows_per_run=rows_per_run)
+    sample = make_sample(question=question)
+    with writer:
+        for number in range(num_runs * rows_per_run):
+            # Every run has rows from all over the order, so that all runs are open at once.
+            name = f"s{number % rows_per_run:06d}-{number // rows_per_run}"
+            writer.add(sample.model_copy(update={"sample_id": name}))
+        held.clear()
+    assert max(held) - min(held) < num_runs * rows_per_run * len(question) / 2
