@@ -66,6 +66,8 @@ def run_stage(
         if is_cached:
             if not show.is_shown(node, pages):
                 show.show_stage(node, root)
+            # Prefect's own line about the state does not name the stage in the log of the flow.
+            get_run_logger().info("%s: up to date", node.name)
             return Completed(name="Cached", message="up to date")
     slots = (
         concurrency(list(node.slots), occupy=1, lease_duration=_LEASE_S)

@@ -119,7 +119,7 @@ class _Pulse:
         worker = next((one for one in workers if one.name == name), None)
         # A beat is compared with the one before, so clocks of different machines may differ.
         if worker is None or worker.last_heartbeat_time != self._beat:
-            self._beat = worker and worker.last_heartbeat_time
+            self._beat = worker.last_heartbeat_time if worker else None
             self._felt_s = time.monotonic()
             return
         patience_s = _NUM_BEATS * (worker.heartbeat_interval_seconds or _BEAT_S)

@@ -30,7 +30,8 @@ _PROGRESS = re.compile(r"PROGRESS ([01]\.\d+)\s*$")
 _PERCENT = 100.0
 # Bars of libraries draw themselves anew many times a second; the server would keep every one.
 _BAR = re.compile(r"\d+%\||^\s*$")
-_MAX_ROWS = 60
+# Rows of one metrics file; the summary of a run has hundreds, its page shows them as a table.
+_MAX_ROWS = 120
 # The most that a server gives at once; a run of all stages makes some forty.
 _MAX_ARTIFACTS = 200
 
@@ -70,7 +71,7 @@ def showing_lines(name: str, desc: str) -> Iterator[Callable[[str], None]]:
 def show_stage(node: Node, root: Path) -> None:
     """Make the artifacts of a stage that has run: metrics, curves and figures, samples."""
     key = key_of(node.name)
-    rows = _metric_rows(node, root)
+    rows = metric_rows(node, root)
     if rows:
         create_table_artifact(key=f"metrics-{key}", table=rows, description=node.desc)
     try:
@@ -116,18 +117,19 @@ def render_summary(
         root: root of the project.
         pages: keys of the artifacts that the server has, from this run or an earlier one.
     """
+    lines = []
+    summary = _read_json(root / "metrics" / "summary.json")
+    if summary:
+        lines += ["```", score_table(summary, None).strip("\n"), "```", ""]
     timings = _read_json(root / "metrics" / "timings.json") or {}
-    lines = [
-        "| stage | state | seconds of its last run | look at | what it does |",
+    lines += [
+        "| stage | state | seconds of its last run here | look at | what it does |",
         "|---|---|---|---|---|",
     ]
     for node in nodes:
-        seconds = timings.get(node.name.replace("@", "-"), {}).get("wall_s", "")
+        seconds = timings.get(node.name.replace("@", "-"), {}).get("wall_s", "unknown")
         links = " ".join(_links(node, pages))
         lines.append(f"| {node.name} | {endings[node.name]} | {seconds} | {links} | {node.desc} |")
-    summary = _read_json(root / "metrics" / "summary.json")
-    if summary:
-        lines += ["", "```", score_table(summary, None).strip("\n"), "```"]
     lines.append("")
     # A page that came by http may not link to files; their places can be copied.
     for place, what in (
@@ -162,13 +164,16 @@ def key_of(name: str) -> str:
     return re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def _metric_rows(node: Node, root: Path) -> list[dict[str, str]]:
+def metric_rows(node: Node, root: Path) -> list[dict[str, str]]:
+    """Return the figures of a stage by name; of a long file the first ones and how many more."""
     rows: list[dict[str, str]] = []
     for name in node.metrics:
         content = _read_json(root / name) or {}
-        rows += [{"figure": key, "value": value} for key, value in _flatten(content)]
-    # The summary of a run has hundreds of figures; the artifact of the whole run shows its table.
-    return rows[:_MAX_ROWS]
+        found = [{"figure": key, "value": value} for key, value in _flatten(content)]
+        rows += found[:_MAX_ROWS]
+        if len(found) > _MAX_ROWS:
+            rows.append({"figure": f"{len(found) - _MAX_ROWS} more", "value": f"in {name}"})
+    return rows
 
 
 def _flatten(content: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:

@@ -64,7 +64,7 @@ def test_a_failure_stops_only_what_needs_it_and_the_interface_shows_how_far_it_c
     assert pages["progress-broken"] == 50.0
     assert "| broken | Failed |" in pages["summary"]
     assert "| middle | Completed |" in pages["summary"]
-    assert "| scored | Cached |  | [metrics](../key/metrics-scored) |" in pages["summary"]
+    assert "| scored | Cached | unknown | [metrics](../key/metrics-scored) |" in pages["summary"]
     assert "accuracy" in pages["metrics-scored"]
 
 
