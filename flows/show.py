@@ -177,7 +177,8 @@ def metric_rows(node: Node, root: Path) -> list[dict[str, str]]:
 
 
 def _flatten(content: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in content.items():
+    """Yield each figure with its path; those of the whole before those of its parts."""
+    for key, value in sorted(content.items(), key=lambda row: isinstance(row[1], Mapping)):
         if isinstance(value, Mapping) and value:
             yield from _flatten(value, f"{path}{key}.")
         else:

@@ -34,14 +34,14 @@ def test_pictures_are_figures_in_a_folder_of_that_name_only(tmp_path, make_image
 
 
 def test_a_long_metrics_file_is_cut_and_the_table_says_so(tmp_path):
-    short, long = {"a": {"b": 1.5}}, {f"x{number:03}": number for number in range(130)}
+    short, long = {"a": {"b": 1.5}, "c": 1}, {f"x{number:03}": number for number in range(130)}
     for name, content in (("short.json", short), ("long.json", long)):
         (tmp_path / name).write_text(json.dumps(content))
     node = Node("report", (), ("short.json", "long.json"), "", (), 0, "", ())
     rows = metric_rows(node, tmp_path)
-    assert rows[0] == {"figure": "a.b", "value": "1.5"}
+    assert rows[:2] == [{"figure": "c", "value": "1"}, {"figure": "a.b", "value": "1.5"}]
     assert rows[-1] == {"figure": "10 more", "value": "in long.json"}
-    assert len(rows) == 122
+    assert len(rows) == 123
 
 
 @pytest.mark.parametrize("text", ["", "step,loss\n", "step,loss\n1,2\n", "step\n1\n2\n"])
@@ -87,6 +87,37 @@ def test_trajectories_show_every_turn_and_nothing_in_them_can_leave_its_block(sa
     assert re.search("### perception, (correct|ungraded): ", text)
     assert "observation\n\n    2" in text
     assert "answer: 2 | reference: red | ended: answer" in text
+
+
+def test_right_and_wrong_trajectories_are_shown_and_long_lines_stay_on_the_page(
+    tmp_path, make_sample, make_trajectory
+):
+    families = ("perception", "reasoning", "search", "integration", "text", "search")
+    samples = [
+        make_sample(question=f"{number}?", family=family) for number, family in enumerate(families)
+    ]
+    rows = [
+        make_trajectory(
+            trajectory_id=f"t{number}",
+            sample_id=sample.sample_id,
+            verdict=Verdict.INCORRECT if number == 5 else Verdict.CORRECT,
+            prompt="x",
+        )
+        for number, sample in enumerate(samples)
+    ]
+    long = rows[0].turns[0].model_copy(update={"text": "<code>" + "9" * 300 + "</code>"})
+    rows = [row.model_copy(update={"turns": (long, row.turns[1])}) for row in rows]
+    raw = [RawSample.model_validate(one.model_dump()) for one in samples]
+    write_records(tmp_path / "data/raw/records", raw, RawSample, key=lambda one: (one.sample_id,))
+    write_records(
+        tmp_path / "data/trajectories/records",
+        rows,
+        Trajectory,
+        key=lambda one: (one.trajectory_id,),
+    )
+    text = render_samples(["data/trajectories"], tmp_path)
+    assert re.findall("### [a-z]+, ([a-z]+)", text) == [*["correct"] * 3, "incorrect"]
+    assert max(map(len, text.splitlines())) < 100
 
 
 def test_stages_without_samples_show_none(sampled):
