@@ -22,7 +22,7 @@ _NUM_SAMPLES = 4
 _NUM_ROWS = 400
 """Rows looked at; a large run has millions."""
 _MAX_CHARS = 1200
-_WIDTH = 80
+_WIDTH = 78
 """Characters of a line that a page of the interface shows."""
 
 # Folders that a stage writes and what their rows are.

@@ -21,13 +21,14 @@ from prefect.artifacts import (
 )
 from prefect.client.schemas.sorting import ArtifactCollectionSort
 
-from agentic_vlm.analysis.table import score_table
+from agentic_vlm.analysis.scores import KINDS, Summary, interval, parse_summary, title_of
 from agentic_vlm.errors import AgenticError
 from flows import pictures, samples
 from flows.dag import Node
 
 _PROGRESS = re.compile(r"PROGRESS ([01]\.\d+)\s*$")
 _PERCENT = 100.0
+_MAX_CHARS = 300
 # Bars of libraries draw themselves anew many times a second; the server would keep every one.
 _BAR = re.compile(r"\d+%\||^\s*$")
 # Rows of one metrics file; the summary of a run has hundreds, its page shows them as a table.
@@ -55,7 +56,7 @@ def showing_lines(name: str, desc: str) -> Iterator[Callable[[str], None]]:
         match = _PROGRESS.fullmatch(line)
         if match is None:
             if not _BAR.search(line):
-                logger.info("%s", line)
+                logger.info("%s", shorten(line))
             return
         percent = _PERCENT * float(match[1])
         if artifact is None:
@@ -66,6 +67,16 @@ def showing_lines(name: str, desc: str) -> Iterator[Callable[[str], None]]:
             update_progress_artifact(artifact, percent)
 
     yield take
+
+
+def shorten(line: str) -> str:
+    """Return a line of a log with at most some 300 characters; trainers print every figure at once.
+
+    >>> shorten("x" * 310)[295:]
+    'xxxxx ... and 10 more characters'
+    """
+    num_more = len(line) - _MAX_CHARS
+    return line if num_more <= 0 else f"{line[:_MAX_CHARS]} ... and {num_more} more characters"
 
 
 def show_stage(node: Node, root: Path) -> None:
@@ -120,7 +131,7 @@ def render_summary(
     lines = []
     summary = _read_json(root / "metrics" / "summary.json")
     if summary:
-        lines += ["```", score_table(summary, None).strip("\n"), "```", ""]
+        lines += [*_score_rows(parse_summary(summary)), ""]
     timings = _read_json(root / "metrics" / "timings.json") or {}
     lines += [
         "| stage | state | seconds of its last run here | look at | what it does |",
@@ -142,6 +153,19 @@ def render_summary(
     lines.append("- `python -m agentic_vlm.view`: every trajectory with its pictures, in a browser")
     lines.append("- `python -m agentic_vlm.store.query`: all of it in SQL")
     return "\n".join(lines)
+
+
+def _score_rows(summary: Summary) -> Iterator[str]:
+    """Yield the accuracy of each model, and how many answers have no verdict where some do."""
+    yield f"| accuracy, % (95 % interval) | {' | '.join(f'{kind} questions' for kind in KINDS)} |"
+    yield f"|---{'|---' * len(KINDS)}|"
+    for name in summary.names():
+        scores = summary.models[name]
+        entries = [scores.kind(kind) for kind in KINDS]
+        cells = ["-" if entry is None else interval(entry.accuracy) for entry in entries]
+        num_ungraded = scores.all.accuracy.num_ungraded if scores.all else 0
+        note = f" ({num_ungraded} without a verdict)" if num_ungraded else ""
+        yield f"| {title_of(name)}{note} | {' | '.join(cells)} |"
 
 
 def _links(node: Node, pages: Collection[str]) -> Iterator[str]:

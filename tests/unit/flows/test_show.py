@@ -13,7 +13,7 @@ from agentic_vlm.store import ImageWriter, write_records
 from flows.dag import Node
 from flows.pictures import draw_curves, figures_of
 from flows.samples import render_samples
-from flows.show import key_of, metric_rows, render_summary
+from flows.show import key_of, metric_rows, render_summary, shorten
 
 
 def test_curves_become_a_picture_and_gaps_are_left_out(tmp_path):
@@ -53,6 +53,11 @@ def test_a_table_without_a_curve_has_no_picture(tmp_path, text):
 def test_keys_of_artifacts_have_only_the_signs_that_prefect_takes():
     assert key_of("evaluate@base") == "evaluate-base"
     assert key_of("Plots/Loss_1.PNG") == "plots-loss-1-png"
+
+
+def test_a_line_of_the_log_is_cut_where_a_trainer_prints_every_figure_at_once():
+    assert shorten("loss 0.5") == "loss 0.5"
+    assert shorten("x" * 310) == "x" * 300 + " ... and 10 more characters"
 
 
 @pytest.fixture(params=[Verdict.CORRECT, None], ids=["graded", "ungraded"])
@@ -130,6 +135,12 @@ def test_the_summary_links_to_the_pages_of_each_stage_and_names_files_without_li
     (tmp_path / "metrics").mkdir()
     timings = {"curate": {"wall_s": 1.5}}
     (tmp_path / "metrics" / "timings.json").write_text(json.dumps(timings))
+    share = {"mean": 0.5, "low": 0.25, "high": 0.75, "n": 8, "num_ungraded": 1}
+    share |= {"num_infrastructure": 1, "lowest": None, "highest": None}
+    entry = {"accuracy": share} | dict.fromkeys(("tool_rate", "calls", "failed_calls", "tokens"))
+    scores = {"all": entry, "by_family": {}, "by_suite": {}}
+    summary = {"models": {"sft": scores}, "paired": {}}
+    (tmp_path / "metrics" / "summary.json").write_text(json.dumps(summary))
     nodes = [
         Node(name, (), (), f"does {name}", (), 0, "", ()) for name in ("curate", "evaluate@base")
     ]
@@ -141,6 +152,7 @@ def test_the_summary_links_to_the_pages_of_each_stage_and_names_files_without_li
     }
     endings = {"curate": "Completed", "evaluate@base": "Cached"}
     text = render_summary(nodes, endings, tmp_path, pages=pages)
+    assert "| SFT (1 without a verdict) | - | - | 50.0 (25.0-75.0) |" in text
     links = "[metrics](../key/metrics-curate) [loss-curves](../key/figure-curate-loss-curves)"
     assert f"| curate | Completed | 1.5 | {links} | does curate |" in text
     links = "[samples](../key/samples-evaluate-base)"
