@@ -24,13 +24,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("address", help="of the server, such as http://127.0.0.1:4200")
     parser.add_argument("--out", type=Path, default=Path("screenshots"), help="folder to write")
+    parser.add_argument("--only", nargs="*", metavar="NAME", help="pictures to take; default all")
     options = parser.parse_args()
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         sys.stderr.write(f"none of {', '.join(BROWSERS)} is in PATH\n  fix: install Chromium\n")
         return 1
     options.out.mkdir(parents=True, exist_ok=True)
-    for name, path in find_pages(options.address).items():
+    pages = find_pages(options.address)
+    if unknown := sorted(set(options.only or ()) - pages.keys()):
+        sys.stderr.write(f"no such picture: {', '.join(unknown)}\n")
+        sys.stderr.write(f"  fix: there are {', '.join(pages)}\n")
+        return 1
+    for name, path in pages.items():
+        if options.only and name not in options.only:
+            continue
         take(browser, f"{options.address}{path}", options.out / f"{name}.png")
         print(options.out / f"{name}.png")
     return 0

@@ -10,7 +10,7 @@ from prefect.runtime import flow_run
 
 from flows.params import write_params
 from flows.pipeline import pipeline
-from flows.proc import end_with_worker, ending_children
+from flows.proc import ending_children, ending_with_worker
 from flows.repro import run_dvc
 from flows.settings import prepare_environment
 from flows.workspace import claim_records
@@ -49,7 +49,6 @@ def experiment(
         ExperimentFailed: git or DVC refused.
         StageFailed: DVC could not record the run.
     """
-    end_with_worker()
     prepare_environment()
     root = root.resolve()
     logger = get_run_logger()
@@ -59,7 +58,7 @@ def experiment(
     open_worktree(root, place, revision=revision)
     logger.info("%s runs in %s at %s", title, place, revision[:12])
     write_params(place / "params.yaml", recipe=recipe, overrides=overrides or ())
-    with ending_children():
+    with ending_with_worker(), ending_children():
         pipeline(targets=targets, force=force, root=place)
         words = ["exp", "save", "--force", "--name", title]
         # DVC leaves out a metrics file without cache that no commit holds yet.

@@ -9,22 +9,26 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from PIL import Image
 
-_MAX_FIGURES = 8
+_MAX_FIGURES = 16
 _MAX_SIDE_PX = 320
 _DOTS_PER_INCH = 90
 
 
 def figures_of(outputs: Sequence[str], root: Path) -> Iterator[tuple[str, str]]:
-    """Yield name and data URL of each figure of a stage: its curves, then its PNG files."""
+    """Yield name and data URL of each figure of a stage.
+
+    These are its curves and the PNG files in folders named `figures`; pictures elsewhere, such as
+    those of samples, belong to a page of their own.
+    """
     for place in outputs:
         path = root / place
         if path.suffix == ".csv" and path.exists():
             figure = draw_curves(path)
             if figure is not None:
-                yield path.name, data_url(figure, "image/png")
+                yield f"{path.stem} curves", data_url(figure, "image/png")
         elif path.is_dir():
-            for picture in sorted(path.rglob("*.png"))[:_MAX_FIGURES]:
-                yield picture.name, data_url(picture.read_bytes(), "image/png")
+            for picture in sorted(path.rglob("figures/*.png"))[:_MAX_FIGURES]:
+                yield picture.stem, data_url(picture.read_bytes(), "image/png")
 
 
 def draw_curves(path: Path) -> bytes | None:

@@ -23,7 +23,7 @@ from flows import show
 from flows.dag import Node, is_up_to_date, load_nodes
 from flows.params import write_params
 from flows.pools import find_pools, run_elsewhere
-from flows.proc import end_with_worker, ending_children, waits_until_ending
+from flows.proc import ending_children, ending_with_worker, waits_until_ending
 from flows.repro import StageFailed, reproduce_stage
 from flows.services import Services
 from flows.settings import prepare_environment
@@ -66,6 +66,8 @@ def run_stage(
         if is_cached:
             if not show.is_shown(node, pages):
                 show.show_stage(node, root)
+            # Prefect's own line about the state does not name the stage in the log of the flow.
+            get_run_logger().info("%s: up to date", node.name)
             return Completed(name="Cached", message="up to date")
     slots = (
         concurrency(list(node.slots), occupy=1, lease_duration=_LEASE_S)
@@ -109,11 +111,10 @@ def pipeline(
     Returns:
         The name of the final state per stage, or a failed state that names what did not complete.
     """
-    end_with_worker()
     prepare_environment()
     root = root.resolve()
     logger = get_run_logger()
-    with claim_workspace(root, say=logger.warning):
+    with ending_with_worker(), claim_workspace(root, say=logger.warning):
         if recipe or overrides:
             write_params(root / "params.yaml", recipe=recipe, overrides=overrides or ())
         nodes = load_nodes(root, targets=targets or ())

@@ -7,24 +7,31 @@ entry does not match and the stage simply runs here.
 """
 
 import subprocess
+import time
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_client, get_run_logger
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
-from prefect.states import Cancelling
+from prefect.states import Cancelling, Crashed
 
 from flows import show
 from flows.dag import Node
-from flows.proc import FlowEnds, end_with_worker, ending_children, waits_until_ending
+from flows.proc import FlowEnds, ending_children, ending_with_worker, waits_until_ending
 from flows.repro import StageFailed, reproduce_stage, run_dvc
 from flows.settings import prepare_environment
 from flows.workspace import claim_workspace
 
 _ASK_EVERY_S = 1.0
+# Prefect's server takes a worker for lost after as many.
+_NUM_BEATS = 3
+_BEAT_S = 30
+"""Time between two beats of a worker that does not say how long it is."""
 
 
 def find_pools(nodes: Iterable[Node]) -> frozenset[str]:
@@ -75,15 +82,53 @@ def _wait(run: FlowRun) -> State[Any]:
 
     Raises:
         FlowEnds: this flow is being ended.
+        StageFailed: its worker has been silent for too long, as on a machine that has died.
     """
+    pulse = _Pulse()
     with get_client(sync_client=True) as client:
         while True:
-            state = client.read_flow_run(run.id).state
-            if state is not None and state.is_final():
-                return state
+            run = client.read_flow_run(run.id)
+            if run.state is not None and run.state.is_final():
+                return run.state
+            pulse.check(client, run)
             if waits_until_ending(_ASK_EVERY_S):
                 client.set_flow_run_state(run.id, Cancelling(), force=True)
                 raise FlowEnds(f"{run.name}: cancelled with this flow")
+
+
+class _Pulse:
+    """What is known of the worker that has a run, by the beats that it sends to the server.
+
+    A run whose process dies is reported by its worker; nobody reports a machine that dies.
+    """
+
+    def __init__(self) -> None:
+        self._beat: datetime | None = None
+        self._felt_s = time.monotonic()
+
+    def check(self, client: SyncPrefectClient, run: FlowRun) -> None:
+        """Take the run for dead where its worker has been silent for three beats, that is 90 s.
+
+        Raises:
+            StageFailed: it has.
+        """
+        name = run.labels.get("prefect.worker.name")
+        if name is None or run.work_pool_name is None:
+            return
+        workers = client.read_workers_for_work_pool(run.work_pool_name)
+        worker = next((one for one in workers if one.name == name), None)
+        # A beat is compared with the one before, so clocks of different machines may differ.
+        if worker is None or worker.last_heartbeat_time != self._beat:
+            self._beat = worker.last_heartbeat_time if worker else None
+            self._felt_s = time.monotonic()
+            return
+        patience_s = _NUM_BEATS * (worker.heartbeat_interval_seconds or _BEAT_S)
+        if time.monotonic() - self._felt_s > patience_s:
+            what = f"nothing was heard from {name} for {patience_s} s"
+            client.set_flow_run_state(run.id, Crashed(message=what), force=True)
+            raise StageFailed(
+                f"{run.name}: taken for dead in the pool {run.work_pool_name}: {what}"
+            )
 
 
 @flow(name="stage")
@@ -105,13 +150,13 @@ def stage(
     Raises:
         StageFailed: DVC ended with another status than 0.
     """
-    end_with_worker()
     prepare_environment()
     root = Path.cwd()
     logger = get_run_logger()
     if revision != revision_of(root):
         logger.warning("this checkout is at %s, the sender at %s", revision_of(root), revision)
     with (
+        ending_with_worker(),
         claim_workspace(root, say=logger.warning),
         ending_children(),
         show.showing_lines(name, "in a checkout of its pool") as on_line,

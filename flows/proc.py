@@ -125,22 +125,42 @@ def kill_children() -> None:
         _kill(child)
 
 
-def end_with_worker() -> None:
+@contextmanager
+def ending_with_worker() -> Iterator[None]:
     """Let the kernel end this flow run when the worker that started it dies.
 
     Prefect gives a flow run a session of its own, and a worker that is killed leaves it running.
-    The signal is the one of a cancellation, so the flow ends its stages. A flow that no worker has
-    started is left alone.
+    The signal is the one of a cancellation, so the flow ends its stages and tells the server so. A
+    flow that no worker has started is left alone.
 
     Raises:
         SystemExit: the worker has died already.
     """
     if "PREFECT__FLOW_RUN_ID" not in os.environ:
+        yield
         return
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    worker = os.environ.get(WORKER_VARIABLE)
-    if worker is not None and os.getppid() != int(worker):
-        raise SystemExit(f"the worker {worker} that started this flow run is gone")
+    worker = int(os.environ.get(WORKER_VARIABLE, os.getppid()))
+    with contextlib.ExitStack() as unless_done:
+        unless_done.callback(_drop_lost_output, worker)
+        if os.getppid() != worker:
+            raise SystemExit(f"the worker {worker} that started this flow run is gone")
+        yield
+        unless_done.pop_all()
+
+
+def _drop_lost_output(worker: int) -> None:
+    """Send what is still written to nowhere where the worker that showed it is gone.
+
+    Prefect logs how a run ended before it reports it, and its console takes a broken pipe for a
+    reason to exit: the server would show the run as running for ever.
+    """
+    if os.getppid() == worker:
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in (1, 2):
+        os.dup2(nowhere, number)
+    os.close(nowhere)
 
 
 def _kill(child: subprocess.Popen[str]) -> None:

@@ -13,6 +13,7 @@ from agentic_vlm.schema import (
     Rollout,
     Trajectory,
     Turn,
+    Verdict,
 )
 from agentic_vlm.store import ImageStore, iter_records
 from flows.pictures import thumbnail
@@ -21,6 +22,8 @@ _NUM_SAMPLES = 4
 _NUM_ROWS = 400
 """Rows looked at; a large run has millions."""
 _MAX_CHARS = 1200
+_WIDTH = 78
+"""Characters of a line that a page of the interface shows."""
 
 # Folders that a stage writes and what their rows are.
 _SAMPLES: Mapping[str, type[RawSample]] = {"data/raw": RawSample, "data/curated": CuratedSample}
@@ -77,9 +80,17 @@ def _choose(
     rows: Sequence[Trajectory], samples: Mapping[str, RawSample]
 ) -> list[tuple[Trajectory, RawSample]]:
     """Return some trajectories: right and wrong ones, or one per family before they are graded."""
-    chosen = choose_examples(rows, samples, model="", num_examples=_NUM_SAMPLES)
+    right = [row for row in rows if row.verdict is Verdict.CORRECT]
+    wrong = [row for row in rows if row.verdict is Verdict.INCORRECT]
+    num_wrong = min(_NUM_SAMPLES // 2, len(wrong))
+    shares = ((right, _NUM_SAMPLES - num_wrong), (wrong, num_wrong))
+    chosen = [
+        (one.trajectory, one.sample)
+        for part, num_examples in shares
+        for one in choose_examples(part, samples, model="", num_examples=num_examples)
+    ]
     if chosen:
-        return [(one.trajectory, one.sample) for one in chosen]
+        return chosen
     families: dict[str, tuple[Trajectory, RawSample]] = {}
     for row in rows:
         if row.sample_id in samples:
@@ -127,7 +138,13 @@ def _plain(text: str) -> str:
 def _block(text: str) -> str:
     """Return a text as an indented block, which nothing inside can end."""
     cut = text if len(text) <= _MAX_CHARS else f"{text[:_MAX_CHARS]} ..."
-    return "\n".join(f"    {line}" for line in cut.splitlines() or [""])
+    # The page shows one line as one line, and hides what goes over its edge.
+    lines = [
+        part
+        for line in cut.splitlines()
+        for part in [line[at : at + _WIDTH] for at in range(0, len(line), _WIDTH)] or [""]
+    ]
+    return "\n".join(f"    {line}" for line in lines or [""])
 
 
 def _code(text: str) -> str:

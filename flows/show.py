@@ -21,16 +21,18 @@ from prefect.artifacts import (
 )
 from prefect.client.schemas.sorting import ArtifactCollectionSort
 
-from agentic_vlm.analysis.table import score_table
+from agentic_vlm.analysis.scores import KINDS, Summary, interval, parse_summary, title_of
 from agentic_vlm.errors import AgenticError
 from flows import pictures, samples
 from flows.dag import Node
 
 _PROGRESS = re.compile(r"PROGRESS ([01]\.\d+)\s*$")
 _PERCENT = 100.0
+_MAX_CHARS = 300
 # Bars of libraries draw themselves anew many times a second; the server would keep every one.
 _BAR = re.compile(r"\d+%\||^\s*$")
-_MAX_ROWS = 60
+# Rows of one metrics file; the summary of a run has hundreds, its page shows them as a table.
+_MAX_ROWS = 120
 # The most that a server gives at once; a run of all stages makes some forty.
 _MAX_ARTIFACTS = 200
 
@@ -54,7 +56,7 @@ def showing_lines(name: str, desc: str) -> Iterator[Callable[[str], None]]:
         match = _PROGRESS.fullmatch(line)
         if match is None:
             if not _BAR.search(line):
-                logger.info("%s", line)
+                logger.info("%s", shorten(line))
             return
         percent = _PERCENT * float(match[1])
         if artifact is None:
@@ -67,10 +69,20 @@ def showing_lines(name: str, desc: str) -> Iterator[Callable[[str], None]]:
     yield take
 
 
+def shorten(line: str) -> str:
+    """Return a line of a log with at most some 300 characters; trainers print every figure at once.
+
+    >>> shorten("x" * 310)[295:]
+    'xxxxx ... and 10 more characters'
+    """
+    num_more = len(line) - _MAX_CHARS
+    return line if num_more <= 0 else f"{line[:_MAX_CHARS]} ... and {num_more} more characters"
+
+
 def show_stage(node: Node, root: Path) -> None:
     """Make the artifacts of a stage that has run: metrics, curves and figures, samples."""
     key = key_of(node.name)
-    rows = _metric_rows(node, root)
+    rows = metric_rows(node, root)
     if rows:
         create_table_artifact(key=f"metrics-{key}", table=rows, description=node.desc)
     try:
@@ -116,18 +128,19 @@ def render_summary(
         root: root of the project.
         pages: keys of the artifacts that the server has, from this run or an earlier one.
     """
+    lines = []
+    summary = _read_json(root / "metrics" / "summary.json")
+    if summary:
+        lines += [*_score_rows(parse_summary(summary)), ""]
     timings = _read_json(root / "metrics" / "timings.json") or {}
-    lines = [
-        "| stage | state | seconds of its last run | look at | what it does |",
+    lines += [
+        "| stage | state | seconds of its last run here | look at | what it does |",
         "|---|---|---|---|---|",
     ]
     for node in nodes:
-        seconds = timings.get(node.name.replace("@", "-"), {}).get("wall_s", "")
+        seconds = timings.get(node.name.replace("@", "-"), {}).get("wall_s", "unknown")
         links = " ".join(_links(node, pages))
         lines.append(f"| {node.name} | {endings[node.name]} | {seconds} | {links} | {node.desc} |")
-    summary = _read_json(root / "metrics" / "summary.json")
-    if summary:
-        lines += ["", "```", score_table(summary, None).strip("\n"), "```"]
     lines.append("")
     # A page that came by http may not link to files; their places can be copied.
     for place, what in (
@@ -140,6 +153,19 @@ def render_summary(
     lines.append("- `python -m agentic_vlm.view`: every trajectory with its pictures, in a browser")
     lines.append("- `python -m agentic_vlm.store.query`: all of it in SQL")
     return "\n".join(lines)
+
+
+def _score_rows(summary: Summary) -> Iterator[str]:
+    """Yield the accuracy of each model, and how many answers have no verdict where some do."""
+    yield f"| accuracy, % (95 % interval) | {' | '.join(f'{kind} questions' for kind in KINDS)} |"
+    yield f"|---{'|---' * len(KINDS)}|"
+    for name in summary.names():
+        scores = summary.models[name]
+        entries = [scores.kind(kind) for kind in KINDS]
+        cells = ["-" if entry is None else interval(entry.accuracy) for entry in entries]
+        num_ungraded = scores.all.accuracy.num_ungraded if scores.all else 0
+        note = f" ({num_ungraded} without a verdict)" if num_ungraded else ""
+        yield f"| {title_of(name)}{note} | {' | '.join(cells)} |"
 
 
 def _links(node: Node, pages: Collection[str]) -> Iterator[str]:
@@ -162,17 +188,21 @@ def key_of(name: str) -> str:
     return re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def _metric_rows(node: Node, root: Path) -> list[dict[str, str]]:
+def metric_rows(node: Node, root: Path) -> list[dict[str, str]]:
+    """Return the figures of a stage by name; of a long file the first ones and how many more."""
     rows: list[dict[str, str]] = []
     for name in node.metrics:
         content = _read_json(root / name) or {}
-        rows += [{"figure": key, "value": value} for key, value in _flatten(content)]
-    # The summary of a run has hundreds of figures; the artifact of the whole run shows its table.
-    return rows[:_MAX_ROWS]
+        found = [{"figure": key, "value": value} for key, value in _flatten(content)]
+        rows += found[:_MAX_ROWS]
+        if len(found) > _MAX_ROWS:
+            rows.append({"figure": f"{len(found) - _MAX_ROWS} more", "value": f"in {name}"})
+    return rows
 
 
 def _flatten(content: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in content.items():
+    """Yield each figure with its path; those of the whole before those of its parts."""
+    for key, value in sorted(content.items(), key=lambda row: isinstance(row[1], Mapping)):
         if isinstance(value, Mapping) and value:
             yield from _flatten(value, f"{path}{key}.")
         else:

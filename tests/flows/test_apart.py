@@ -3,7 +3,7 @@
 import pytest
 
 
-@pytest.mark.live
+@pytest.mark.slow
 def test_two_runs_at_once_become_two_experiments_and_leave_the_checkout_alone(committed_project):
     project = committed_project
     words = ("-m", "flows.reproduce", "--root", str(project.root))

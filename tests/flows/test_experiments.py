@@ -40,7 +40,7 @@ def scored_project(steps_project) -> Iterator:
     return steps_project
 
 
-@pytest.mark.live
+@pytest.mark.slow
 def test_experiments_run_here_and_in_the_queue_and_dvc_says_what_moved(scored_project):
     project = scored_project
     project.dvc("exp", "run", "--name", "twelve", "-S", "curate.ngram=12")

@@ -32,13 +32,13 @@ def pages_of(project):
     return {page["key"]: page["data"] for page in shown}
 
 
-@pytest.mark.live
+@pytest.mark.slow
 def test_without_a_server_the_flow_runs_what_changed_and_dvc_has_nothing_left_to_do(steps_project):
     assert steps_project.flow() == ["Completed", "Completed"]
     assert UP_TO_DATE in steps_project.dvc("repro")
 
 
-@pytest.mark.live
+@pytest.mark.slow
 def test_what_dvc_has_run_is_cached_and_what_it_ran_before_is_restored(served_project):
     served_project.dvc("repro")
     assert served_project.flow() == ["Cached", "Cached"]
@@ -49,7 +49,7 @@ def test_what_dvc_has_run_is_cached_and_what_it_ran_before_is_restored(served_pr
     assert UP_TO_DATE in served_project.dvc("repro")
 
 
-@pytest.mark.live
+@pytest.mark.slow
 def test_a_failure_stops_only_what_needs_it_and_the_interface_shows_how_far_it_came(served_project):
     (served_project.root / "dvc.yaml").write_text(PIPELINE)
     served_project.dvc("repro", "scored")
@@ -64,11 +64,11 @@ def test_a_failure_stops_only_what_needs_it_and_the_interface_shows_how_far_it_c
     assert pages["progress-broken"] == 50.0
     assert "| broken | Failed |" in pages["summary"]
     assert "| middle | Completed |" in pages["summary"]
-    assert "| scored | Cached |  | [metrics](../key/metrics-scored) |" in pages["summary"]
+    assert "| scored | Cached | unknown | [metrics](../key/metrics-scored) |" in pages["summary"]
     assert "accuracy" in pages["metrics-scored"]
 
 
-@pytest.mark.live
+@pytest.mark.slow
 def test_a_second_flow_waits_for_the_first_and_says_so(served_project):
     served_project.hold()
     words = ("-m", "flows.reproduce", "--root", str(served_project.root))

@@ -37,7 +37,7 @@ def test_a_stage_of_a_killed_flow_can_be_run_again_at_once(steps_project):
     assert steps_project.starts() == [0, 1]
 
 
-@pytest.mark.live
+@pytest.mark.slow
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda one: one.name)
 def test_a_flow_takes_its_stages_along_and_changed_params_start_afresh(served_project, number):
     served_project.hold()
@@ -52,7 +52,7 @@ def test_a_flow_takes_its_stages_along_and_changed_params_start_afresh(served_pr
     assert served_project.starts() == [0, 0]
 
 
-@pytest.mark.live
+@pytest.mark.slow
 def test_a_stage_that_dies_fails_its_flow_and_leaves_nothing(served_project):
     served_project.hold()
     flow = served_project.start("-m", "flows.reproduce", "--root", str(served_project.root))

@@ -7,6 +7,35 @@ import pytest
 
 POOLS = {"first": "cheap", "curate": "dear"}
 
+# Sends a stage to a pool, whose worker takes it and is never heard of again.
+SILENCE = """
+import threading, time
+from pathlib import Path
+from prefect import get_client
+from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
+from prefect.states import Running
+from flows.dag import load_nodes
+from flows.deployments import register_stage
+from flows.pools import run_elsewhere
+
+def take_the_run():
+    with get_client(sync_client=True) as client:
+        pool = WorkPoolFilter(name=WorkPoolFilterName(any_=["silent"]))
+        while not (runs := client.read_flow_runs(work_pool_filter=pool)):
+            time.sleep(0.1)
+        client.send_worker_heartbeat("silent", "lost", heartbeat_interval_seconds=1)
+        client.update_flow_run_labels(runs[0].id, {"prefect.worker.name": "lost"})
+        client.set_flow_run_state(runs[0].id, Running(), force=True)
+        while not client.read_flow_run(runs[0].id).state.is_final():
+            time.sleep(0.1)
+        print("the server shows", client.read_flow_run(runs[0].id).state.name)
+
+register_stage("silent")
+threading.Thread(target=take_the_run).start()
+node = next(one for one in load_nodes(Path()) if one.pool)
+run_elsewhere(node, Path(), is_forced=False, on_line=print)
+"""
+
 
 @pytest.fixture
 def workers(committed_project, tmp_path_factory) -> Iterator[dict]:
@@ -32,7 +61,7 @@ def workers(committed_project, tmp_path_factory) -> Iterator[dict]:
         checkout.end_all()
 
 
-@pytest.mark.live
+@pytest.mark.slow
 def test_a_pool_runs_its_stages_and_they_end_with_its_worker(committed_project, workers):
     owner, far = committed_project, workers["curate"]
     assert owner.flow() == ["Completed", "Completed"]
@@ -51,3 +80,19 @@ def test_a_pool_runs_its_stages_and_they_end_with_its_worker(committed_project, 
     far.wait_until_empty()
     assert flow.wait() == 1
     assert owner.alive() == {}
+
+
+@pytest.mark.slow
+def test_a_stage_whose_worker_falls_silent_fails(committed_project):
+    project = committed_project
+    pipeline = project.root / "dvc.yaml"
+    pipeline.write_text(
+        pipeline.read_text().replace("  first:\n", "  first:\n    meta: {pool: silent}\n")
+    )
+    number = len(project.started)
+    assert project.start("-c", SILENCE).wait() == 1
+    said = project.output_of(number).read_text()
+    assert (
+        "StageFailed: first: taken for dead in the pool silent: nothing was heard from lost" in said
+    )
+    assert "the server shows Crashed" in said

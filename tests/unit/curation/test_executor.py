@@ -4,6 +4,7 @@ import functools
 import importlib
 import importlib.util
 import json
+import os
 import shutil
 import tempfile
 import textwrap
@@ -92,26 +93,37 @@ def deadly(tmp_path, monkeypatch):
     return importlib.import_module("deadly_shards").work
 
 
-@pytest.fixture
-def ray_workers(monkeypatch, deadly):
-    """Give a cluster of two workers on this machine, stopped in the end.
+@pytest.fixture(scope="module")
+def ray_home():
+    """Give the folder where Ray keeps its token: a process reads that once, for all its clusters.
 
-    Workers know the modules that can be imported when the cluster starts, so `deadly` goes first.
+    Ray puts sockets below it as well, and their paths may have 107 signs.
     """
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def ray_workers(monkeypatch, deadly, tmp_path, ray_home):
+    """Give a cluster of two workers on this machine, stopped in the end."""
     import ray
 
-    # Ray puts sockets below this folder, and their paths may have 107 signs.
-    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    # Workers import what the environment at the start of the cluster lets them, such as `deadly`.
+    places = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(places))
     monkeypatch.setenv("AGENTIC_EXECUTOR", "ray")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    # Where Ray keeps its token.
-    monkeypatch.setenv("HOME", folder)
+    monkeypatch.setenv("HOME", ray_home)
     ray.init(
-        address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        _temp_dir=ray_home,
     )
     yield
     ray.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @needs_ray
