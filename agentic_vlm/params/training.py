@@ -97,6 +97,9 @@ class TrainRlParams(Section):
     """Constant learning rate of AdamW. Paper: 1e-6; pocket: a model of 2 M parameters."""
     lora_rank: PositiveInt | None = None
     """Rank of LoRA updates of the language model; absent trains everything. Paper: none."""
+    freeze_vision: bool = False
+    """Leave vision tower and projector as they are. Paper: trained. The pocket freezes them: its
+    small tower lost what direct questions ask for (docs/decisions/0014-pocket-rl.md)."""
     loss: Literal["dapo", "grpo", "dr_grpo"] = "dapo"
     """How token losses are averaged. Release: token mean, `dapo` in TRL."""
     scale_rewards: Literal["group", "none"] = "group"

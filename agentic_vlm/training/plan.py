@@ -149,14 +149,16 @@ def _plan_rl(
     # The rollouts of a group share their prompt in the update.
     own = rollouts * (context - given.prompt_tokens)
     tokens = own + train.prompts_per_step * given.prompt_tokens
-    work = (4 if train.lora_rank else 6) * size + _attention(shape, context)
+    per_weight = 4 if train.lora_rank else 6
+    vision = 2 if train.freeze_vision else per_weight
+    work = per_weight * shape.text + vision * shape.vision + _attention(shape, context)
     update = tokens * work / (card.flops * given.mfu * num_cards)
     parts = {
         "generate": decode + prefill,
         "tools": given.tool_share * (decode + prefill),
         "update": update,
     }
-    trained = _trained(shape, train.lora_rank, is_vision_trained=True)
+    trained = _trained(shape, train.lora_rank, is_vision_trained=not train.freeze_vision)
     held = given.decode_batch * kv_bytes / _GIB
     memory = _memory(shape, trained, 8 * context, num_cards, given)
     # Weights of the engine and its keys and values live beside the trainer.

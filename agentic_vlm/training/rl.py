@@ -17,7 +17,7 @@ from agentic_vlm.training.lora import lora_layers
 from agentic_vlm.training.ranks import count_ranks, is_sharded
 from agentic_vlm.training.resume import claim_scratch, last_checkpoint, model_digest
 from agentic_vlm.training.rollouts import RewardedEpisode, Roller, is_correct
-from agentic_vlm.training.sft import OnStep, StepReporter
+from agentic_vlm.training.sft import OnStep, StepReporter, freeze_vision
 from agentic_vlm.training.validation import HeldOutFigures
 
 _ROLLOUTS_PER_PASS = 32
@@ -65,6 +65,8 @@ def train_rl(
     )
     roller.kept = scratch / "rollouts" if params.keep_rollouts else None
     set_seed(seed)
+    if params.freeze_vision:
+        freeze_vision(model)
     rows = [{"prompt": [{"role": "user", "content": ""}], "sample_id": one} for one in sample_ids]
     with lora_layers(model, rank=params.lora_rank) as trained:
         trainer = AgentGRPOTrainer(
@@ -94,6 +96,7 @@ def train_rl(
             unit = params.num_minibatches
             trainer.add_callback(HeldOutFigures(answer, every=params.validate_every, unit=unit))
         trainer.train(resume_from_checkpoint=last_checkpoint(scratch))
+    model.requires_grad_(requires_grad=True)
     return list(trainer.state.log_history)
 
 

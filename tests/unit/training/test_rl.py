@@ -268,6 +268,26 @@ def test_the_update_is_that_of_the_policy_gradient_over_all_rollouts(
     _check_gradient(processor, update, [value or 0.0 for value in update.advantages])
 
 
+@pytest.mark.parametrize("freezes", [True, False])
+def test_the_vision_tower_moves_unless_it_is_frozen(
+    processor: Any,
+    renderer: Renderer,
+    loop: LoopThread,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    freezes: bool,
+) -> None:
+    params = _PARAMS.model_copy(update={"freeze_vision": freezes})
+    monkeypatch.setattr(sys.modules[__name__], "_PARAMS", params)
+    model = build_model(processor.tokenizer, seed=0, hidden=32, layers=2)
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    _train(model, processor, make_roller(renderer, loop, params=params), tmp_path)
+    moved = {name for name, weight in model.named_parameters() if not weight.equal(before[name])}
+    assert any(".visual." in name for name in moved) is not freezes
+    assert any(".visual." not in name for name in moved)
+    assert all(weight.requires_grad for weight in model.parameters())
+
+
 def test_under_outages_the_update_is_that_on_the_unaffected_rollouts(
     processor: Any,
     renderer: Renderer,
