@@ -21,7 +21,7 @@ class ScoredAnswer(Record):
     suite: str
     """Name of the suite."""
     mode: str
-    """direct, think or agent."""
+    """direct or agent."""
     sample_id: str
     """The sample."""
     trajectory_id: str
