@@ -72,6 +72,7 @@ def test_a_pool_runs_its_stages_and_they_end_with_its_worker(committed_project, 
 
     owner.change_params("ngram: 13", "ngram: 12")
     far.hold()
+    number = len(owner.started)
     flow = owner.start("-m", "flows.reproduce", "--root", str(owner.root))
     far.wait_for_stage()
     (worker,) = far.started
@@ -79,6 +80,11 @@ def test_a_pool_runs_its_stages_and_they_end_with_its_worker(committed_project, 
     worker.wait()
     far.wait_until_empty()
     assert flow.wait() == 1
+    # The run itself said so; nobody had to wait until its worker was taken for lost.
+    said = owner.output_of(number).read_text()
+    assert (
+        "ended in the pool dear as Crashed: Execution was aborted by a termination signal" in said
+    )
     assert owner.alive() == {}
 
 
