@@ -21,7 +21,7 @@ class ScoredAnswer(Record):
     suite: str
     """Name of the suite."""
     mode: str
-    """direct or agent."""
+    """direct, think or agent."""
     sample_id: str
     """The sample."""
     trajectory_id: str

@@ -113,7 +113,7 @@ class Trajectory(Record):
     policy: str
     """Who acted: content id of the checkpoint, or `scripted:...`, or a server's model name."""
     mode: str
-    """direct or agent."""
+    """direct, think or agent."""
     protocol: str
     """direct, deepeyesv2 or deepeyesv2_plus."""
     attempt: int
