@@ -114,7 +114,7 @@ class TrainRlParams(Section):
     """Most that a token counts, p_trainer / p_sampler, where a server samples (model.policy: vllm).
     Truncated importance sampling, Yao et al. 2025: 2; paper: none."""
     kl: Annotated[float, Field(ge=0.0)] = 0.0
-    """Weight of the KL term. Paper, section 4.1: 0. The pocket has 0.05: without it RL forgot how
+    """Weight of the KL term. Paper, section 4.1: 0. The pocket has 0.02: without it RL forgot how
     to answer direct questions (docs/decisions/0014-pocket-rl.md)."""
     temperature: Temperature = 1.0
     """Sampling temperature. Release: 1."""
