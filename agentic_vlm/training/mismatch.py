@@ -91,8 +91,8 @@ def mismatch_sums(
 def mismatch_figures(sums: torch.Tensor) -> dict[str, float]:
     """Return means by name, nats per token; figures without a token are left out.
 
-    >>> mismatch_figures(torch.tensor([[0.2, 10.0], [0.1, 2.0], [1.0, 10.0], [0.2, 10.0]]))
-    {'mismatch': 0.02, 'mismatch_action': 0.05, 'mismatch_cut': 0.1, 'mismatch_turn_1': 0.02}
+    >>> mismatch_figures(torch.tensor([[0.5, 4.0], [0.5, 2.0], [0.0, 4.0], [0.5, 4.0]]))
+    {'mismatch': 0.125, 'mismatch_action': 0.25, 'mismatch_cut': 0.0, 'mismatch_turn_1': 0.125}
     """
     names = mismatch_names(len(sums) - 3)
     return {

@@ -26,6 +26,9 @@ VALUES = {
     "turns_of_trajectory": {"trajectory_id": "r1"},
 }
 
+EMPTY = {"score_differences", "score_by_ability"}
+"""Questions about two models and about abilities: the tables here hold one score without a flag."""
+
 
 def count(root, sql):
     return run_live_query(f"select count(*) from {sql}", root=root).rows[0][0]
@@ -45,10 +48,10 @@ def test_live_tables_have_the_columns_types_and_comments_of_the_index(root, inde
 
 def test_live_answers_are_those_of_the_index(root, index):
     with open_parts(root) as live, open_index(index) as built:
-        for name in set(list_questions()) - {"tables"}:
+        for name in sorted(set(list_questions()) - {"tables"}):
             values = VALUES.get(name, {})
             assert answer(live, name, values) == answer(built, name, values), name
-            assert answer(built, name, values).rows, name
+            assert answer(built, name, values).rows or name in EMPTY, name
 
 
 def test_rows_of_a_running_stage_are_seen_as_soon_as_they_are_appended(
