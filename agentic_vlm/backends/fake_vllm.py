@@ -216,7 +216,7 @@ async def _serve(folder: Path, port: int) -> None:
     server = FakeVLLM(load_model(folder), load_processor(folder), name=str(folder))
     address = await server.start(port=port)
     # Whoever starts the server waits for this line.
-    print(f"listening at {address}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"listening at {address}\n")
     try:
         await asyncio.Event().wait()
     finally:

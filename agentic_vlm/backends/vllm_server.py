@@ -7,10 +7,12 @@ the server is started with VLLM_SERVER_DEV_MODE=1.
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
+import tenacity
 
 from agentic_vlm.errors import BackendUnavailable
 
@@ -22,6 +24,8 @@ _START = (
     "VLLM_SERVER_DEV_MODE=1 vllm serve CHECKPOINT --enable-scale-out --mm-processor-cache-gb 0 "
     "--logprobs-mode processed_logprobs"
 )
+
+T = TypeVar("T")
 
 
 class _NotAccepted(Exception):
@@ -71,15 +75,12 @@ class VLLMServer:
         Raises:
             BackendUnavailable: the server stays away, refused the request, or broke off.
         """
-        deadline = asyncio.get_running_loop().time() + self._patience_s
-        pause_s = self._first_pause_s
-        while True:
-            await self._make_known(deadline)
-            try:
-                return await self._send("POST", path, body)
-            except _NotAccepted as fault:
-                await self._pause(pause_s, deadline, fault)
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+        async def attempt() -> Any:
+            await self._make_known()
+            return await self._send("POST", path, body)
+
+        return await self._patiently(attempt)
 
     async def load_weights(self, folder: Path) -> None:
         """Let the server read a checkpoint folder and forget what it computed with the old one.
@@ -101,7 +102,7 @@ class VLLMServer:
         Raises:
             BackendUnavailable: it stays away.
         """
-        await self._make_known(asyncio.get_running_loop().time() + self._patience_s)
+        await self._patiently(self._make_known)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -109,21 +110,26 @@ class VLLMServer:
             await self._http.close()
         self._http = None
 
-    async def _make_known(self, deadline: float) -> None:
-        """Wait for a server that was lost, look what it is, and give it the weights."""
-        pause_s = self._first_pause_s
-        while not self._is_known:
-            async with self._lock:
-                if self._is_known:
-                    return
-                try:
-                    await self._look()
-                    await self._reload()
-                    self._is_known = True
-                    return
-                except _NotAccepted as fault:
-                    await self._pause(pause_s, deadline, fault)
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+    async def _patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Try until the server accepts, or for as long as it may stay away."""
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(_NotAccepted),
+            wait=tenacity.wait_exponential(self._first_pause_s, max=_LONGEST_PAUSE_S),
+            stop=tenacity.stop_before_delay(self._patience_s),
+            reraise=True,
+        )
+        try:
+            return await retrying(attempt)
+        except _NotAccepted as fault:
+            raise self.fault(f"waited {self._patience_s:.0f} s: {fault}") from fault
+
+    async def _make_known(self) -> None:
+        """Look what a server is that is new or was lost, and give it the weights."""
+        async with self._lock:
+            if not self._is_known:
+                await self._look()
+                await self._reload()
+                self._is_known = True
 
     async def _look(self) -> None:
         """Check that the server is there and gives the log-probabilities that it samples from."""
@@ -150,11 +156,6 @@ class VLLMServer:
             answer = await self._send("POST", f"/reset_{cache}_cache", {})
             if isinstance(answer, dict) and answer.get("success") is False:
                 raise _NotAccepted(f"its {cache} cache was not reset: requests are running")
-
-    async def _pause(self, pause_s: float, deadline: float, fault: _NotAccepted) -> None:
-        if asyncio.get_running_loop().time() + pause_s > deadline:
-            raise self.fault(f"waited {self._patience_s:.0f} s: {fault}") from fault
-        await asyncio.sleep(pause_s)
 
     async def _send(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """Send once; `_NotAccepted` where sending again does nothing twice."""

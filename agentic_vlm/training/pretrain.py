@@ -55,7 +55,8 @@ class PretrainPlan:
     focus_share: float = 0.0
     """Share of lessons from these makers."""
     system_share: float = 0.0
-    """Share of the other lessons that stand behind the system message of the loop."""
+    """Share of lessons behind the system message of the loop, of those that are neither about
+    places nor in its forms."""
     num_few_steps: int = 0
     """First steps, in which half of the lessons about places show one plate or two."""
 
