@@ -106,6 +106,14 @@ class Load:
                 f"session {number}: {code!r}: {result.status} {result.stderr[-200:]}"
             )
 
+    async def wake(self) -> None:
+        """Run a cell in every hostile session: those that ended start anew only then.
+
+        Without it the number of processes is that of the sessions that happen to be alive.
+        """
+        for session in self._sessions[: self._num_hostile]:
+            await session.run_cell("1")
+
     async def check_state(self) -> None:
         """Ask every good session that was used for its own variable."""
         for number in range(self._num_hostile, len(self._sessions)):
@@ -240,8 +248,10 @@ async def soak(arguments: argparse.Namespace) -> int:
     load.queued_s.clear()
     gc.collect()
     boxes = _folder_of_boxes(sessions)
+    await load.wake()
     before = take_stock(sandbox, boxes)
     await offer(load, arguments.seconds, rate / 2)
+    await load.wake()
     after = take_stock(sandbox, boxes)
     await load.check_state()
     await sandbox.close()

@@ -160,6 +160,7 @@ def _lesson_courses(params: BuildBaseParams, *, seed: int) -> tuple[PretrainPlan
             seed=seed + 5,
             focus=(*copying, *copying, copy_lesson, *reading),
             focus_share=0.8,
+            call_share=0.4,
             system_share=0.7,
         ),
         course(

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 
 import openai
+import tenacity
+from tenacity.stop import stop_base
 
 from agentic_vlm.backends.base import Completion, Request, SamplingParams
 from agentic_vlm.backends.openai_http import OpenAIPolicy
@@ -62,27 +64,34 @@ class PatientPolicy:
             BackendUnavailable: the server refuses, fails at this request again and again, or stays
                 down for too long.
         """
-        deadline = time.monotonic() + self._patience_s
-        pause_s = self._first_pause_s
-        num_faults = 0
-        while True:
-            self.check_lost()
-            self._check()
-            await self._take_turn()
-            try:
-                return await self._policy.complete(request, params)
-            except BackendUnavailable as fault:
-                num_faults += not _is_down(fault.__cause__)
-                if not _may_pass(fault.__cause__) or num_faults == _MAX_FAULTS:
-                    self._lose(fault, if_status=_REFUSED_STATUS)
-                    raise
-                if isinstance(fault.__cause__, openai.APIConnectionError):
-                    pause_s = min(pause_s, _LONGEST_ABSENCE_S)
-                if time.monotonic() + pause_s > deadline:
-                    self._lose(fault)
-                    raise
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception(lambda fault: _may_pass(fault.__cause__)),
+            wait=self._pause_s,
+            stop=tenacity.stop_any(
+                _StopAfterFaults(_MAX_FAULTS), tenacity.stop_before_delay(self._patience_s)
+            ),
+            reraise=True,
+        )
+        try:
+            return await retrying(self._ask, request, params)
+        except BackendUnavailable as fault:
+            cause = fault.__cause__
+            is_refused = getattr(cause, "status_code", None) in _REFUSED_STATUS
+            if self.lost is None and (is_refused or _is_down(cause)):
+                fix = f"{fault.fix}; then run again: finished attempts are kept"
+                self.lost = BackendUnavailable(fault.where, fault.what, fix)
+            raise
+
+    async def _ask(self, request: Request, params: SamplingParams) -> Completion:
+        self.check_lost()
+        self._check()
+        await self._take_turn()
+        return await self._policy.complete(request, params)
+
+    def _pause_s(self, state: tenacity.RetryCallState) -> float:
+        is_away = isinstance(_cause(state), openai.APIConnectionError)
+        longest_s = _LONGEST_ABSENCE_S if is_away else _LONGEST_PAUSE_S
+        return tenacity.wait_exponential(self._first_pause_s, max=longest_s)(state)
 
     def check_lost(self) -> None:
         """Stop where the server is lost.
@@ -109,12 +118,22 @@ class PatientPolicy:
         self._next_start = start + self._gap_s
         await asyncio.sleep(start - now)
 
-    def _lose(self, fault: BackendUnavailable, *, if_status: tuple[int, ...] = ()) -> None:
-        cause = fault.__cause__
-        if if_status and getattr(cause, "status_code", None) not in if_status:
-            return
-        fix = f"{fault.fix}; then run again: finished attempts are kept"
-        self.lost = BackendUnavailable(fault.where, fault.what, fix)
+
+class _StopAfterFaults(stop_base):
+    """Ends a request that the server itself failed at again and again."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._num = most, 0
+
+    def __call__(self, retry_state: tenacity.RetryCallState) -> bool:
+        self._num += not _is_down(_cause(retry_state))
+        return self._num >= self._most
+
+
+def _cause(state: tenacity.RetryCallState) -> BaseException | None:
+    """Return what the client said when the last try failed."""
+    fault = state.outcome.exception() if state.outcome else None
+    return fault.__cause__ if fault else None
 
 
 def _is_down(cause: BaseException | None) -> bool:

@@ -81,9 +81,7 @@ class Toolbox:
         if not call.tool:
             result = _malformed(call.arguments_json)
         elif call.tool not in self._tools:
-            names = ", ".join(name for name in self._tools if name != "python") or "none"
-            reason = f"Invalid tool call name: {call.tool}; there is {names}"
-            result = refusal(reason, error_class="UnknownTool")
+            result = unknown_tool(call.tool, tuple(self._tools))
         else:
             with billed() as bill:
                 result = replace(await self._run_in_time(call), cost_usd=bill.usd)
@@ -150,6 +148,13 @@ def _late(tool: str, deadline_s: float) -> InfrastructureError:
         f"no answer within {deadline_s:g} s",
         "look at the load of the machine, or raise agent.tool_deadline_s",
     )
+
+
+def unknown_tool(called: str, names: Sequence[str]) -> ToolResult:
+    """Return what the model reads after it has called a tool that there is not."""
+    others = ", ".join(name for name in names if name != "python") or "none"
+    reason = f"Invalid tool call name: {called}; there is {others}"
+    return refusal(reason, error_class="UnknownTool")
 
 
 def _malformed(body: str) -> ToolResult:

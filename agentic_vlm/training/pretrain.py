@@ -17,6 +17,7 @@ from transformers import BatchFeature, Qwen3VLForConditionalGeneration
 from agentic_vlm.agent.prompt import PromptChoice, build_prompt
 from agentic_vlm.schema import ProbeMode
 from agentic_vlm.training.pretrain_agent import make_form_lesson
+from agentic_vlm.training.pretrain_calls import make_calls_lesson
 from agentic_vlm.training.resume import save_state
 from agentic_vlm.world.drawing import derive_rng
 from agentic_vlm.world.entities import Entity
@@ -54,6 +55,8 @@ class PretrainPlan:
     """Makers of lessons of which this course has more, each as often as the others."""
     focus_share: float = 0.0
     """Share of lessons from these makers."""
+    call_share: float = 0.0
+    """Share of lessons about the first calls of solutions, in the forms of the loop."""
     system_share: float = 0.0
     """Share of lessons behind the system message of the loop, of those that are neither about
     places nor in its forms."""
@@ -152,6 +155,8 @@ class LessonBatches(IterableDataset[list[dict[str, torch.Tensor]]]):
         if self.plan.plates_share and rng.random() < self.plan.plates_share:
             is_few = step < self.plan.num_few_steps and rng.random() < 0.5
             return few_plates_lesson(rng) if is_few else plates_lesson(rng)
+        if self.plan.call_share and rng.random() < self.plan.call_share:
+            return make_calls_lesson(rng, self.prompts)
         if self.plan.focus and rng.random() < self.plan.focus_share:
             return self._behind_system(rng.choice(self.plan.focus)(rng), rng)
         # The forms of the loop come last, while the learning rate falls: skills, then manners.

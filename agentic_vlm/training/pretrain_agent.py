@@ -1,8 +1,9 @@
 """Lessons in the forms of the loop: direct replies, and careless agent transcripts.
 
 A published base has met code and tool syntax in its pretraining but is unreliable at it; so is this
-one: most transcripts answer at once with a guess, and those that use tools slip at half of their
-steps.
+one: half of the transcripts answer at once with a guess, and most calls of the others are broken:
+the right place, name or numbers in a form that does not run. It knows what to do, not how to write
+it.
 """
 
 import random
@@ -16,22 +17,34 @@ from agentic_vlm.schema import Need, ProbeMode, SolutionStep, StepKind
 from agentic_vlm.search.base import ImageHit, TextHit
 from agentic_vlm.tools.neutralise import IMAGE_MARK
 from agentic_vlm.tools.observe import code_text, image_search_text, text_search_text
+from agentic_vlm.tools.toolbox import unknown_tool
 from agentic_vlm.world.drawing import NUM_CELLS, cell_box
 from agentic_vlm.world.entities import Entity, article_text, make_code, make_entity
 from agentic_vlm.world.exchange import Exchange, Lesson
 from agentic_vlm.world.samples import FAMILIES, WorldSample, make_looks, make_sample
-from agentic_vlm.world.script import think_after, think_before, write_answer, write_step, write_turn
+from agentic_vlm.world.script import (
+    think_after,
+    think_before,
+    write_answer,
+    write_code,
+    write_step,
+    write_turn,
+)
 
 _TOOL_SHARE = 0.5
 """Share of tool questions that a transcript tries with tools; the others are guessed at once."""
-_SLIP_RATE = 0.4
-"""Chance of a slip at each step."""
+_BROKEN_RATE = 0.6
+"""Chance of a broken call at each step. Broken in its form alone: a cold start repairs forms within
+a few steps, while slips in places and names unlearn what the other lessons taught."""
+_SLIP_RATE = 0.15
+"""Chance of a slip at each step: another cell, another operand, a query without a name."""
 _LOOK_SHARE = 0.4
 """Share of lessons with several direct questions about one picture."""
 _STRANGER_SHARE = 0.7
 """Share of samples about entities of which the base has never read."""
 _NUM_STRANGERS = 8
-_PREFILL = "<think>"
+PREFILL = "<think>"
+"""What the loop writes for the policy at the start of every turn but the first."""
 
 
 def make_form_lesson(
@@ -133,13 +146,15 @@ def _transcript(
     thought = ""
     answer = sample.question.answer
     for number, step in enumerate(sample.question.solution):
-        done = _slip(rng, step) if rng.random() < _SLIP_RATE else step
         before = f"{thought} {think_before(step, sample.question.text)}".strip()
-        text = write_turn(before, write_step(done), is_first=number == 0)
+        is_broken = rng.random() < _BROKEN_RATE
+        done = _slip(rng, step) if not is_broken and rng.random() < _SLIP_RATE else step
+        action, fault = _broken(rng, step) if is_broken else (write_step(done), "")
+        text = write_turn(before, action, is_first=number == 0)
         exchanges.append(_exchange(prompt, text, pictures, system=system, number=number))
-        prompt, pictures = _observe(rng, done, sample, entities)
+        prompt, pictures = (fault, ()) if is_broken else _observe(rng, done, sample, entities)
         thought = think_after(step)
-        if done is not step:
+        if is_broken or done is not step:
             # What a wrong program prints is what its author believes.
             answer = prompt.removeprefix("stdout: ")
             answer = answer if answer.isdigit() else guess(rng, sample)
@@ -155,7 +170,7 @@ def _exchange(
 ) -> Exchange:
     if number == 0:
         return Exchange(prompt, text, pictures, system=system)
-    return Exchange(prompt, text, pictures, prefill=_PREFILL)
+    return Exchange(prompt, text, pictures, prefill=PREFILL)
 
 
 def _slip(rng: random.Random, step: SolutionStep) -> SolutionStep:
@@ -168,15 +183,34 @@ def _slip(rng: random.Random, step: SolutionStep) -> SolutionStep:
             digits = [at for at, sign in enumerate(step.text) if sign.isdigit()]
             at = rng.choice(digits)
             text = step.text[:at] + str(rng.randrange(1, 10)) + step.text[at + 1 :]
-            if rng.random() < 0.4:
-                text = text + "("
-            return SolutionStep(kind=step.kind, text=text)
+            return SolutionStep(kind=step.kind, text=text, notes=step.notes)
         case StepKind.TEXT_SEARCH:
-            return SolutionStep(
-                kind=step.kind, text=step.text.split()[-1] if rng.random() < 0.5 else "owner"
-            )
+            # The name is left out; half of these queries once were "owner", which later stood in
+            # the queries of the cold start too.
+            return SolutionStep(kind=step.kind, text=step.text.split()[-1])
         case StepKind.IMAGE_SEARCH:
             return SolutionStep(kind=StepKind.TEXT_SEARCH, text="owner of this emblem")
+
+
+def _broken(rng: random.Random, step: SolutionStep) -> tuple[str, str]:
+    """Return the step as a call that fails by its form, and what the loop answers."""
+    match step.kind:
+        case StepKind.CROP:
+            sides = ",".join(map(str, step.box or ()))
+            forms = (f"image.crop(({sides}))", f"image_1.crop(({sides})")
+            name = "image"
+        case StepKind.COMPUTE:
+            forms = (f"show({step.text})", f"print({step.text}")
+            name = "show"
+        case StepKind.TEXT_SEARCH | StepKind.IMAGE_SEARCH:
+            right = "search" if step.kind is StepKind.TEXT_SEARCH else "image_search"
+            wrong = f"web_{right}"
+            action = write_step(step).replace(f'"{right}"', f'"{wrong}"')
+            return action, unknown_tool(wrong, ("search", "image_search")).text
+    undefined, unclosed = forms
+    if rng.random() < 0.5:
+        return write_code(undefined), _failed(f"NameError: name '{name}' is not defined")
+    return write_code(unclosed), _failed("SyntaxError: '(' was never closed")
 
 
 def _observe(
@@ -189,7 +223,7 @@ def _observe(
                 raise ValueError("a crop needs a picture and a box")
             return "", (sample.picture.crop(step.box),)
         case StepKind.COMPUTE:
-            return _code_observation(step.text), ()
+            return _code_observation(stdout=f"{_evaluate(step.text)}\n"), ()
         case StepKind.TEXT_SEARCH:
             found = [
                 e for e in entities if e.name in step.text.split() or e.code in step.text.split()
@@ -199,19 +233,26 @@ def _observe(
             return text_search_text(step.text, hits, style="compact"), ()
         case StepKind.IMAGE_SEARCH:
             owner = next(e.name for e in entities if e.name == step.reads)
-            others = rng.sample([e.name for e in entities], 1)
-            titles = [ImageHit(f"{name} emblem", "", b"") for name in (owner, *others)]
-            return image_search_text(titles, style="compact"), ()
+            return emblem_titles(owner, rng.choice(entities).name), ()
 
 
-def _code_observation(expression: str) -> str:
-    is_broken = expression.endswith("(")
+def emblem_titles(owner: str, other: str) -> str:
+    """Return what the loop shows after an image search that found two emblems, best first."""
+    hits = [ImageHit(f"{name} emblem", "", b"") for name in (owner, other)]
+    return image_search_text(hits, style="compact")
+
+
+def _failed(stderr: str) -> str:
+    return _code_observation(stderr=stderr)
+
+
+def _code_observation(*, stdout: str = "", stderr: str = "") -> str:
     result = CellResult(
-        status=CellStatus.ERROR if is_broken else CellStatus.OK,
-        stdout="" if is_broken else f"{_evaluate(expression)}\n",
-        stderr="SyntaxError: '(' was never closed" if is_broken else "",
+        status=CellStatus.ERROR if stderr else CellStatus.OK,
+        stdout=stdout,
+        stderr=stderr,
         value="",
-        error_class="SyntaxError" if is_broken else "",
+        error_class=stderr.partition(":")[0],
         images=(),
         num_dropped_chars=0,
         num_dropped_images=0,

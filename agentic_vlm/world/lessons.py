@@ -7,6 +7,7 @@ base that had learned cells had to learn pixels again in the cold start.
 
 import random
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from PIL import Image
 
@@ -124,6 +125,16 @@ def _total(receipt: Receipt) -> str:
     return f"{read_items(receipt.items)}. {expression}"
 
 
+def _in_order(
+    rng: random.Random, colours: Sequence[str], *, noun: str, ends: str, side: str
+) -> list[Exchange]:
+    """Name what stands side by side, and what comes next: a sum takes each of them once."""
+    exchanges = [Exchange(f"Name the {noun}s from {ends}.", ", ".join(colours))]
+    for colour, following in rng.sample(list(pairwise(colours)), 1):
+        exchanges.append(Exchange(f"Which {noun} comes {side} the {colour} {noun}?", following))
+    return exchanges
+
+
 def chart_lesson(rng: random.Random) -> Lesson:
     """All values, comparisons, and what one would compute."""
     chart = make_chart(rng, difficulty=rng.randrange(4))
@@ -133,6 +144,8 @@ def chart_lesson(rng: random.Random) -> Lesson:
         for bar in chart.bars
     ]
     exchanges.append(Exchange("Write the sum of all bars.", _sum(chart)))
+    colours = [bar.colour for bar in chart.bars]
+    exchanges += _in_order(rng, colours, noun="bar", ends="left to right", side="right of")
     for _ in range(2):
         a, b = rng.sample(chart.bars, 2)
         exchanges.append(
@@ -158,6 +171,8 @@ def receipt_lesson(rng: random.Random) -> Lesson:
             Exchange(f"What is the quantity of the {item.colour} item?", str(item.quantity)),
         ]
     exchanges.append(Exchange("Write the total of the receipt.", _total(receipt)))
+    colours = [item.colour for item in receipt.items]
+    exchanges += _in_order(rng, colours, noun="item", ends="top to bottom", side="below")
     rng.shuffle(exchanges)
     return with_picture(receipt.render(rng), exchanges)
 
