@@ -229,11 +229,16 @@ def _observe(
                 e for e in entities if e.name in step.text.split() or e.code in step.text.split()
             ]
             shown = (found + rng.sample(list(entities), 3))[:3]
-            hits = [TextHit(e.name, "", article_text(e)) for e in shown]
-            return text_search_text(step.text, hits, style="compact"), ()
+            return found_pages(step.text, shown), ()
         case StepKind.IMAGE_SEARCH:
             owner = next(e.name for e in entities if e.name == step.reads)
             return emblem_titles(owner, rng.choice(entities).name), ()
+
+
+def found_pages(query: str, shown: Sequence[Entity]) -> str:
+    """Return what the loop shows after a text search that found these entities, best first."""
+    hits = [TextHit(entity.name, "", article_text(entity)) for entity in shown]
+    return text_search_text(query, hits, style="compact")
 
 
 def emblem_titles(owner: str, other: str) -> str:

@@ -75,7 +75,10 @@ def test_first_calls_stand_in_the_forms_of_the_loop():
         assert not any(other.system or other.pictures for other in others)
         for exchange in (first, *others):
             assert f"{exchange.prefill}{exchange.answer}".startswith("<think>")
-            assert exchange.answer.endswith(("</code>", "</tool_call>"))
+            assert exchange.answer.endswith(("</code>", "</tool_call>", "</answer>"))
+            if exchange.answer.endswith("</answer>"):
+                fact = re.search(r"<answer>(.*)</answer>", exchange.answer)[1]
+                assert fact in exchange.prompt.splitlines()[0]
 
 
 @pytest.mark.parametrize(("share", "low", "high"), [(0.0, 0, 0), (0.5, 60, 140), (1.0, 200, 200)])
