@@ -14,7 +14,7 @@ _MAX_EXPONENT = 64
 _MAX_BITS = 4096
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
-    r"|\^\s*(?:\{\s*(?P<braced>-?[0-9]{1,2})\s*\}|(?P<digit>[0-9])(?![0-9.]))"
+    r"|\^\s*(?:\{\s*(?P<braced>-?[0-9]{1,2})\s*\}|(?P<digit>[0-9]))"
     r"|(?P<sign>\\(?:times|cdot|div|frac)(?![A-Za-z])|[-+*/(){}]))"
 )
 _PRODUCTS = {"*": "*", r"\times": "*", r"\cdot": "*", "/": "/", r"\div": "/"}
