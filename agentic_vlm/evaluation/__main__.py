@@ -29,7 +29,7 @@ from agentic_vlm.evaluation.runs import (
     write_scores,
 )
 from agentic_vlm.evaluation.suites import SUITES
-from agentic_vlm.evaluation.tables import coverage_line, family_tables, figure_lines
+from agentic_vlm.evaluation.tables import coverage_line, family_tables, figure_lines, run_title
 from agentic_vlm.grading import Mode
 from agentic_vlm.grading.judges import open_judge
 from agentic_vlm.params import load_params
@@ -106,11 +106,15 @@ def _show(folders: Sequence[Path]) -> None:
         for mode in card.modes:
             own = [score for score in scores if score.mode == mode]
             figures = _figures(card.suite, own, card.num_attempts)
-            print(f" {mode}")
+            print(f" {run_title(card, mode).removeprefix(f'{card.model}, ')}")
             print("\n".join(f"  {line}" for line in figure_lines(figures)))
             if card.num_attempts > 1:
                 print(f"  {_seeds_line(own)}")
-            runs.setdefault(f"{card.model}, {mode}", {})[card.suite] = (num_items, figures)
+            title = run_title(card, mode)
+            # Runs that differ in what a title does not say, such as the seed, keep a row each.
+            if card.suite in runs.get(title, {}):
+                title = f"{title}, {folder.name}"
+            runs.setdefault(title, {})[card.suite] = (num_items, figures)
         _show_controls(folder, scores)
     print(f"\n{family_tables(runs)}")
 

@@ -24,6 +24,7 @@ from agentic_vlm.grading import (
     grade_by_rule,
     grade_with_judge,
     settle,
+    settle_attempt,
 )
 from agentic_vlm.params import GradingParams
 from agentic_vlm.schema import RawSample, ScoredAnswer, StopReason, Trajectory, Verdict
@@ -82,6 +83,15 @@ async def mark_answer(
         )
         return grade._replace(rule=f"{mode.value}:{grade.rule}")
     grade = grade_by_rule(wanted.rule, answer, wanted.reference, params=params, mode=mode)
+    if wanted.rule is Rule.ATTEMPT and mode is Mode.OFFICIAL:
+        tried = await settle_attempt(
+            grade,
+            answer,
+            question=sample.question,
+            references=wanted.reference.texts,
+            judge=judge,
+        )
+        return _named(tried, mode)
     is_open = grade.verdict is Verdict.UNGRADED or (
         mode is Mode.STRICT
         and grade.verdict is Verdict.INCORRECT
@@ -98,9 +108,12 @@ async def mark_answer(
         # Ours is a judge of texts, whatever the benchmark.
         rubric="" if mode is Mode.STRICT else label_in(sample.flags, "rubric"),
     )
-    if settled.rule == "judge":
-        return settled
-    return settled._replace(rule=f"{mode.value}:{settled.rule}")
+    return _named(settled, mode)
+
+
+def _named(grade: Grade, mode: Mode) -> Grade:
+    """Return the grade with whose rules hold in front of its rule; a judge is one of its own."""
+    return grade if grade.rule == "judge" else grade._replace(rule=f"{mode.value}:{grade.rule}")
 
 
 def answer_of(trajectory: Trajectory, sample: RawSample, *, mode: Mode) -> str | None:

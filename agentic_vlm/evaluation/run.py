@@ -17,10 +17,11 @@ from agentic_vlm.agent.state import Episode
 from agentic_vlm.agent.task import EpisodeTask, episode_seed
 from agentic_vlm.errors import JudgeUnavailable
 from agentic_vlm.evaluation.controls.catalogue import RunTasks, tasks_runner
+from agentic_vlm.evaluation.judged_groups import is_grouped, judge_groups
 from agentic_vlm.evaluation.marking import answer_of, mark_answer, measured_flags
 from agentic_vlm.evaluation.run_modes import RunMode
 from agentic_vlm.evaluation.suites.item import flags_of_score
-from agentic_vlm.grading import Grade, Judge, Mode
+from agentic_vlm.grading import Grade, Judge, Mode, NoJudge
 from agentic_vlm.params import GradingParams, Params
 from agentic_vlm.schema import (
     RawSample,
@@ -157,6 +158,7 @@ async def grade_trajectories(
             for row in given
         )
     )
+    grades = await judge_groups(grades, given, samples, judge=judge, mode=mode)
     return [
         (row.model_copy(update={"verdict": grade.verdict}), grade)
         for row, grade in zip(given, grades, strict=True)
@@ -209,6 +211,8 @@ async def _grade(
 ) -> Grade:
     if trajectory.stop_reason is StopReason.INFRASTRUCTURE:
         return Grade(Verdict.UNGRADED, "infrastructure", trajectory.failure)
+    if is_grouped(sample, judge=judge, mode=mode):
+        judge = NoJudge()
     try:
         return await mark_answer(trajectory.answer, sample, judge=judge, params=params, mode=mode)
     except JudgeUnavailable as fault:

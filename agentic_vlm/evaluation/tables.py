@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from agentic_vlm.evaluation.figures import Figure
+from agentic_vlm.evaluation.runs import RunCard
 from agentic_vlm.evaluation.suites import SUITES, Suite
 from agentic_vlm.evaluation.suites.paper import POINT_COLUMNS, paper_table
 
@@ -31,6 +32,17 @@ def _told(figure: Figure) -> str:
         return f"    -{ungraded}"
     interval = f"({100 * figure.low:.1f}-{100 * figure.high:.1f})"
     return f"{100 * figure.mean:5.1f} % {interval:13} n={figure.n}{ungraded}"
+
+
+def run_title(card: RunCard, mode: str) -> str:
+    """Return what a run is called in tables: model, mode, and its tools where they are not usual.
+
+    The four tool settings of RealX-Bench are four rows: without tools (mode `direct`), and with
+    code and text search, image search, or both.
+    """
+    is_usual = mode != "agent" or set(card.tools) == set(SUITES[card.suite].tools)
+    tools = "" if is_usual else f" ({' + '.join(card.tools)})"
+    return f"{card.model}, {mode}{tools}"
 
 
 def coverage_line(suite: Suite, num_items: int) -> str:

@@ -3,9 +3,16 @@
 Models as judges are in `grading.judges`: they need the backends, and the rules need none.
 """
 
+from agentic_vlm.grading.attempt import Attempt
 from agentic_vlm.grading.extract import extract_answer, extract_as_released
 from agentic_vlm.grading.findings import Grade, Reference
-from agentic_vlm.grading.judge import Judge, NoJudge, grade_with_judge, settle
+from agentic_vlm.grading.judge import (
+    Judge,
+    NoJudge,
+    grade_with_judge,
+    settle,
+    settle_attempt,
+)
 from agentic_vlm.grading.modes import DEFECTS, Defect, Mode
 from agentic_vlm.grading.reward import (
     RewardParts,
@@ -24,6 +31,7 @@ from agentic_vlm.grading.rules import (
 
 __all__ = [
     "DEFECTS",
+    "Attempt",
     "Defect",
     "Gradable",
     "Grade",
@@ -44,4 +52,5 @@ __all__ = [
     "grade_with_judge",
     "guess_answer_type",
     "settle",
+    "settle_attempt",
 ]

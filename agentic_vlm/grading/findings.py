@@ -51,6 +51,8 @@ class Grade(NamedTuple):
     """Why, in one sentence part."""
     score: float | None = None
     """Token F1 or intersection over union, 0 to 1; absent for rules without a measure."""
+    is_attempted: bool | None = None
+    """Whether the answer commits itself (SimpleVQA); absent where nobody says so."""
 
 
 RuleFunction = Callable[[str, Reference, GradingParams], Finding]

@@ -186,5 +186,6 @@ PAPER: dict[Rule, PaperRule] = {
     Rule.DYNAMATH_TEXT: _dynamath_text,
     Rule.REQUERY: _as_official(Rule.REQUERY),
     Rule.RERANK: _as_official(Rule.RERANK),
+    Rule.ATTEMPT: _text,
     Rule.RUBRIC: _as_official(Rule.RUBRIC),
 }

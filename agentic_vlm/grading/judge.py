@@ -1,7 +1,9 @@
 """Judge: decides what the rules leave open."""
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
+from agentic_vlm.grading.attempt import Attempt
 from agentic_vlm.grading.findings import Grade
 from agentic_vlm.grading.rules import Gradable, grade_answer
 from agentic_vlm.params import GradingParams
@@ -45,6 +47,47 @@ class JudgesByRubric(Protocol):
             question: what was asked; kept with the verdict, as are the references.
             answer: what was answered.
             references: right answers.
+
+        Raises:
+            JudgeUnavailable: the judge failed.
+        """
+        ...
+
+
+class JudgedAnswer(NamedTuple):
+    """An answer that a judge is asked about."""
+
+    question: str
+    answer: str
+    references: tuple[str, ...]
+    """Right answers."""
+
+
+@runtime_checkable
+class JudgesGroups(Protocol):
+    """A judge that can be asked about several answers in one request."""
+
+    async def judge_group(self, rubric: str, answers: Sequence[JudgedAnswer]) -> list[Verdict]:
+        """Return one verdict per answer, all `ungraded` where the reply tells not all of them.
+
+        Args:
+            rubric: what stands before the answers.
+            answers: at least one, in the order in which they are shown.
+
+        Raises:
+            JudgeUnavailable: the judge failed.
+        """
+        ...
+
+
+@runtime_checkable
+class JudgesAttempts(Protocol):
+    """A judge that tells a wrong answer from one that was not attempted."""
+
+    async def judge_attempt(
+        self, question: str, *, answer: str, references: tuple[str, ...]
+    ) -> Attempt:
+        """Return which of the three it is; `undecided` where the judge does not say.
 
         Raises:
             JudgeUnavailable: the judge failed.
@@ -131,3 +174,25 @@ async def settle(
     if verdict is Verdict.UNGRADED:
         return Grade(verdict, "judge", f"the judge is undecided; {left_open}")
     return Grade(verdict, "judge", left_open)
+
+
+async def settle_attempt(
+    grade: Grade, answer: str | None, *, question: str, references: tuple[str, ...], judge: Judge
+) -> Grade:
+    """Return the grade with whether the answer was attempted; the judge says where the rule doubts.
+
+    No answer is not attempted, and what a rule passes is. Arguments as in `settle`.
+
+    Raises:
+        JudgeUnavailable: the judge failed.
+    """
+    if grade.verdict is not Verdict.UNGRADED:
+        return grade._replace(is_attempted=grade.verdict is Verdict.CORRECT)
+    if answer is None or isinstance(judge, NoJudge):
+        return grade
+    if not isinstance(judge, JudgesAttempts):
+        return grade._replace(reason=f"{grade.reason}; this judge tells no attempts")
+    attempt = await judge.judge_attempt(question, answer=answer, references=references)
+    said = {Attempt.UNDECIDED: "the judge is undecided; ", Attempt.NOT_ATTEMPTED: "not attempted; "}
+    reason = f"{said.get(attempt, '')}the rule {grade.rule} left it open: {grade.reason}"
+    return Grade(attempt.verdict, "judge", reason, is_attempted=attempt.is_attempted)

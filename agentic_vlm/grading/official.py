@@ -226,5 +226,6 @@ OFFICIAL: dict[Rule, RuleFunction] = {
     Rule.DYNAMATH_TEXT: dynamath_text,
     Rule.REQUERY: grade_requery,
     Rule.RERANK: grade_rerank,
+    Rule.ATTEMPT: _text,
     Rule.RUBRIC: _rubric,
 }

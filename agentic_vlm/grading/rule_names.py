@@ -39,5 +39,7 @@ class Rule(StrEnum):
     """MMSearch: words that a search query shares with a reference, with a score."""
     RERANK = "rerank"
     """MMSearch: the website that helps, with a score."""
+    ATTEMPT = "attempt"
+    """SimpleVQA: right, wrong or not attempted; a judge says so unless the texts are equal."""
     RUBRIC = "rubric"
     """CharXiv: a judge decides by the rubric of the question, unless the texts are equal."""

@@ -70,6 +70,7 @@ _STRICT: dict[Rule, RuleFunction] = {
     Rule.DYNAMATH_TEXT: grade_text,
     Rule.REQUERY: grade_requery,
     Rule.RERANK: grade_rerank,
+    Rule.ATTEMPT: grade_text,
     Rule.RUBRIC: grade_text,
 }
 

@@ -10,13 +10,19 @@ from agentic_vlm.evaluation.suites.charxiv_questions import (
     category_of,
     locate_plot,
 )
-from agentic_vlm.evaluation.suites.charxiv_rubrics import PREDICTION, descriptive, reasoning
+from agentic_vlm.evaluation.suites.charxiv_rubrics import (
+    PREDICTION,
+    descriptive,
+    descriptive_group,
+    reasoning,
+)
 from agentic_vlm.evaluation.suites.item import SuiteItem, label_of
 from agentic_vlm.evaluation.suites.pictures import read_pictures
 from agentic_vlm.evaluation.suites.rows import Row, iter_rows
 from agentic_vlm.evaluation.suites.suite import KnownFile, Suite, by_label
 from agentic_vlm.schema import AnswerType, ScoredAnswer
 
+_GROUPED = "by ours, five answers to one template are one request in mode `official`; "
 _NUMBERS = {"descriptive": range(1, 20), "reasoning": range(1, 5)}
 
 
@@ -37,6 +43,8 @@ def _of_tsv(row: Row, kind: str) -> SuiteItem:
     number = _number(row, "qid" if kind == "descriptive" else "inst_category", kind)
     question, answer = row.text("question"), row.text("answer")
     rubric = row.maybe("grading_query")
+    # A rubric that a file brings is about one answer; ours follow the authors.
+    is_grouped = rubric is None and kind == "descriptive"
     if rubric is None:
         own = descriptive if kind == "descriptive" else reasoning
         rubric = own(number, question=question, answer=answer)
@@ -51,6 +59,7 @@ def _of_tsv(row: Row, kind: str) -> SuiteItem:
         images=read_pictures(row, "image_path", "image"),
         labels={"template": str(number), "category": category_of(kind, number)},
         rubric=rubric,
+        group_rubric=descriptive_group(number) if is_grouped else "",
     )
 
 
@@ -98,6 +107,7 @@ def _descriptive(row: Row) -> Iterator[SuiteItem]:
             images=images,
             labels={"template": str(number), "category": category_of("descriptive", number)},
             rubric=descriptive(number, question=question, answer=answer),
+            group_rubric=descriptive_group(number),
         )
 
 
@@ -120,7 +130,7 @@ def _suite(kind: str, *, size: int, column: str, files: tuple[KnownFile, ...]) -
         aggregate=_aggregate,
         prompt="the question of the TSV; of the Parquet form, in our wording",
         rule="a judge with the rubric of the question type, 0 or 1: that of the TSV, else ours; "
-        "equal texts need no judge",
+        f"{_GROUPED if kind == 'descriptive' else ''}equal texts need no judge",
         deviation="short texts by rule, the rest by the judge of `grading` without that rubric; in "
         "every mode a reply of the judge without a score is no verdict, not 0",
         files=files,

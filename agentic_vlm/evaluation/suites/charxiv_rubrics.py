@@ -5,6 +5,7 @@ Source of the rules: arXiv 2406.18521, appendix on grading, and the constants of
 
 import json
 
+from agentic_vlm.evaluation.suites.charxiv_questions import ask_descriptive
 from agentic_vlm.evaluation.suites.item import fill_prompt
 
 PREDICTION = "{PREDICTION}"
@@ -53,6 +54,16 @@ _REASONING = {
 def descriptive(number: int, *, question: str, answer: str) -> str:
     """Return what a judge is asked about an answer to a descriptive question, templates 1 to 19."""
     return _fill(_RULES[_KINDS[number]], question, answer)
+
+
+def descriptive_group(number: int) -> str:
+    """Return what a judge is asked about several answers to one descriptive template, 1 to 19.
+
+    Source of the form: the authors' `descriptive_utils.py`, which asks about five at once.
+    """
+    return fill_prompt(
+        "charxiv_rubric_group", rules=_RULES[_KINDS[number]], question=ask_descriptive(number, "")
+    )
 
 
 def reasoning(number: int, *, question: str, answer: str) -> str:

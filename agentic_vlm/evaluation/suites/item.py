@@ -12,7 +12,7 @@ from agentic_vlm.schema import AnswerType, ImageRef, RawSample, ScoredAnswer, co
 # An option whose text is itself a letter says nothing beside the letters of the options.
 _IS_LETTER = re.compile(r"\W*[A-Za-z]\W*")
 # A page of text per item, which no figure needs.
-_FOR_GRADING = ("rubric=",)
+_FOR_GRADING = ("rubric=", "group_rubric=")
 _BLANK = re.compile(r"\{\{(\w+)\}\}")
 
 
@@ -44,6 +44,9 @@ class SuiteItem:
     rubric: str = ""
     """What the benchmark asks its judge about the answer, which goes where `{PREDICTION}` stands
     (CharXiv); else empty."""
+    group_rubric: str = ""
+    """What the benchmark asks its judge about several answers at once; items with the same text may
+    share a request. Empty where it asks about each alone."""
 
 
 def to_sample(
@@ -81,6 +84,8 @@ def _labels(item: SuiteItem) -> dict[str, str]:
         labels["options"] = json.dumps(item.options, ensure_ascii=False)
     if item.rubric:
         labels["rubric"] = item.rubric
+    if item.group_rubric:
+        labels["group_rubric"] = item.group_rubric
     return labels
 
 

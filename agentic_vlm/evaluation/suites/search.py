@@ -7,6 +7,7 @@ from typing import Any
 
 from agentic_vlm.evaluation.figures import Figure, share, shares_by
 from agentic_vlm.evaluation.suites import mmsearch
+from agentic_vlm.evaluation.suites.attempts import attempt_figures, measure_attempt
 from agentic_vlm.evaluation.suites.item import SuiteItem, label_of
 from agentic_vlm.evaluation.suites.pictures import read_pictures
 from agentic_vlm.evaluation.suites.rows import Row, iter_rows
@@ -70,7 +71,7 @@ def _iter_simplevqa(path: Path) -> Iterator[SuiteItem]:
             question=row.text("question"),
             answer=gold,
             answer_type=short_answer_type(gold),
-            rule="text",
+            rule="attempt",
             images=read_pictures(row, "image"),
             labels={
                 "language": row.text("language"),
@@ -83,7 +84,9 @@ def _aggregate_simplevqa(rows: Sequence[ScoredAnswer]) -> list[Figure]:
     english = [row for row in rows if label_of(row, "language").upper().startswith("EN")]
     return [
         share("English part", english),
+        *attempt_figures("English part", english),
         share("all questions", rows),
+        *attempt_figures("all questions", rows),
         *shares_by(by_label("category"), rows),
     ]
 
@@ -175,6 +178,11 @@ SIMPLEVQA = _suite(
     headline_size=1013,
     iter_items=_iter_simplevqa,
     aggregate=_aggregate_simplevqa,
+    rule="a judge tells right, wrong and not attempted; beside the share of right answers (CO) "
+    "stand those of the others (IN, NA), right among the attempted (CGA), and the F-score of CO "
+    "and CGA",
+    deviation=f"{SHORT_DEVIATION}; only mode `official` tells what was not attempted",
+    measure=measure_attempt,
     column="SimpleVQA",
 )
 REALX_194 = _suite(

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 
 from agentic_vlm.errors import ParamsError
@@ -29,18 +30,26 @@ class JudgePrompt:
         return content_id(self.text)
 
 
-def load_prompt(name: str) -> JudgePrompt:
-    """Return a prompt of `grading/prompts`.
+@cache
+def load_prompt(name: str, *, folder: str = "prompts") -> JudgePrompt:
+    """Return a prompt file.
+
+    Args:
+        name: of the file, without its ending.
+        folder: below `grading`. `prompts` holds those that end with a line `VERDICT: ...`, which
+            params may name; `prompts/benchmarks` those of a benchmark, with a form of their own.
 
     Raises:
         ParamsError: there is no such file.
     """
-    folder = resources.files("agentic_vlm.grading").joinpath("prompts")
-    names = sorted(path.name.removesuffix(".md") for path in folder.iterdir())
+    files = resources.files("agentic_vlm.grading").joinpath(*folder.split("/"))
+    names = sorted(
+        path.name.removesuffix(".md") for path in files.iterdir() if path.name.endswith(".md")
+    )
     if name not in names:
         fix = f"use one of: {', '.join(names)}"
         raise ParamsError("params.yaml, grading.judge_options.prompt", f"no prompt {name!r}", fix)
-    return JudgePrompt(name, folder.joinpath(f"{name}.md").read_text(encoding="utf-8").strip())
+    return JudgePrompt(name, files.joinpath(f"{name}.md").read_text(encoding="utf-8").strip())
 
 
 def render_question(question: str, *, answer: str, references: tuple[str, ...]) -> str:

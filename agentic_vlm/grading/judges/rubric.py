@@ -2,7 +2,9 @@
 
 import json
 import re
+from collections.abc import Sequence
 
+from agentic_vlm.grading.judge import JudgedAnswer
 from agentic_vlm.schema import Verdict
 
 PLACE = "{PREDICTION}"
@@ -35,14 +37,76 @@ def parse_rubric_reply(text: str, *, is_cut: bool) -> Verdict | None:
     >>> parse_rubric_reply('{"score": 1}', is_cut=False) is None
     True
     """
+    content = read_only_object(text, is_cut=is_cut)
+    if content is None or not any(key in content for key in _ANSWER_KEYS):
+        return None
+    return _read_score(content.get("score"))
+
+
+def fill_group(rubric: str, answers: Sequence[JudgedAnswer]) -> str:
+    r"""Return the message to the judge about several answers, all of them as JSON texts.
+
+    >>> print(fill_group("Score each.", [JudgedAnswer("How many?", "6", ("six",))]))
+    Score each.
+    <BLANKLINE>
+    T1
+    Question: "How many?"
+    Reference: "six"
+    Response: "6"
+    <BLANKLINE>
+    Keys of the object: "extracted_answer_T1", "score_T1"
+    """
+    shown = []
+    for place, one in enumerate(answers, start=1):
+        reference = one.references[0] if len(one.references) == 1 else list(one.references)
+        fields = {"Question": one.question, "Reference": reference, "Response": one.answer}
+        lines = (f"{name}: {json.dumps(text, ensure_ascii=False)}" for name, text in fields.items())
+        shown.append("\n".join([f"T{place}", *lines]))
+    names = ", ".join(
+        f'"{_ANSWER_KEYS[0]}_T{place}", "score_T{place}"' for place in range(1, len(answers) + 1)
+    )
+    parts = [rubric, *shown, f"Keys of the object: {names}"]
+    return "\n\n".join(parts).encode("utf-8", "replace").decode()
+
+
+def parse_group_reply(text: str, *, is_cut: bool, num_answers: int) -> tuple[Verdict, ...] | None:
+    """Return the verdicts of a reply about several answers; None where it tells not all of them.
+
+    The keys must be those of all answers and no other: a reply that leaves one out, or tells of one
+    too many, may have mixed them up.
+
+    >>> reply = '{"extracted_answer_T1": "3", "score_T1": 1}'
+    >>> parse_group_reply(reply, is_cut=False, num_answers=1)
+    (<Verdict.CORRECT: 'correct'>,)
+    >>> parse_group_reply(reply, is_cut=False, num_answers=2) is None
+    True
+    """
+    content = read_only_object(text, is_cut=is_cut)
+    places = range(1, num_answers + 1)
+    known = [
+        {f"{key}_T{place}" for place in places} | {f"score_T{place}" for place in places}
+        for key in _ANSWER_KEYS
+    ]
+    if content is None or set(content) not in known:
+        return None
+    verdicts = [_read_score(content[f"score_T{place}"]) for place in places]
+    found = tuple(verdict for verdict in verdicts if verdict is not None)
+    return found if len(found) == num_answers else None
+
+
+def read_only_object(text: str, *, is_cut: bool) -> dict[str, object] | None:
+    """Return the JSON object that a reply consists of, in a code fence or not; None if it does not.
+
+    What stands in a thought before it does not matter.
+    """
     reply = text.rpartition("</think>")[2].strip()
     if is_cut or "<think>" in reply:
         return None
     fenced = _FENCED.fullmatch(reply)
-    content = _read_object(fenced[1] if fenced else reply)
-    if content is None or not any(key in content for key in _ANSWER_KEYS):
-        return None
-    score = content.get("score")
+    return _read_object(fenced[1] if fenced else reply)
+
+
+def _read_score(score: object) -> Verdict | None:
     if isinstance(score, str) and score.strip() in ("0", "1"):
         score = int(score)
     if isinstance(score, bool) or not isinstance(score, int | float):

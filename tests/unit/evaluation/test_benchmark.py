@@ -1,6 +1,8 @@
 """A run over a benchmark's file: answered, killed, resumed, scored again, compared, exported."""
 
 import asyncio
+import base64
+import io
 import json
 
 import pytest
@@ -43,8 +45,9 @@ def run(tmp_path, questions, make_image):
     """Give a function that runs the questions with a script, into a named folder."""
 
     def go(script, name="run", *, control=None, file=questions, **fields):
+        agent = AGENT.model_copy(update={"tools": fields.get("tools", AGENT.tools)})
         kit = Toolkit(
-            agent=AGENT, vision=VisionParams(), search=SearchParams(),
+            agent=agent, vision=VisionParams(), search=SearchParams(),
             sandbox=FakeSandbox({"image_1": CellResult(CellStatus.OK, images=(make_image(),))}),
             provider=FakeSearch({"q": [TextHit("real", "x", "real snippet")] * 3}),
         )  # fmt: skip
@@ -137,6 +140,45 @@ def test_attempts_and_modes_are_all_asked(run, capsys):
     assert "by seed: 100.0, 100.0; mean 100.0, deviation 0.0" in told
     assert "only with tools" in told
     assert "calls per right answer" in told
+
+
+SECTIONS = {"python": "# Python", "search": "# Text search", "image_search": "# Image search"}
+
+
+def test_the_four_tool_settings_of_realx_stand_side_by_side(run, tmp_path, capsys, make_image):
+    stream = io.BytesIO()
+    make_image().save(stream, format="PNG")
+    marks = {"perception": 1, "search": 1, "reason": 1}
+    row = {"query": "Which colour?", "answer": "red or crimson", **marks,
+           "image": base64.b64encode(stream.getvalue()).decode()}  # fmt: skip
+    file = tmp_path / "realx.jsonl"
+    file.write_text(json.dumps(row) + "\n")
+    settings = {"none": (), "text": ("search",), "image": ("image_search",),
+                "both": ("search", "image_search")}  # fmt: skip
+    folders = []
+    for name, found in settings.items():
+        asked = []
+
+        def answer(request, asked=asked):
+            asked.append(request)
+            return "<answer>crimson</answer>"
+
+        own = {"tools": ("python", *found)} if found else {"modes": ("direct",)}
+        folders.append(run(answer, name, file=file, suite="realx_bench_194", **own))
+        told = "".join(message.text for request in asked for message in request.messages)
+        offered = {tool for tool, section in SECTIONS.items() if section in told}
+        assert offered == ({"python", *found} if found else set())
+    # Two runs that nothing but the seed tells apart have a row each too.
+    folders.append(run(right, "again", file=file, suite="realx_bench_194", modes=("direct",),
+                       seed=1))  # fmt: skip
+    assert main(["show", *map(str, folders)]) == 0
+    table = capsys.readouterr().out.partition("### RealX-Bench")[2].splitlines()
+    rows = [line.split("**")[1] for line in table if line.startswith("| **")]
+    assert rows == [
+        "scripted, direct", "scripted, agent (python + search)",
+        "scripted, agent (python + image_search)", "scripted, agent", "scripted, direct, again",
+    ]  # fmt: skip
+    assert sum("100.0 (" in line for line in table) == 4
 
 
 def test_mode_think_asks_for_reasoning_and_offers_no_tool(run, capsys):

@@ -2,14 +2,11 @@
 
 import asyncio
 import json
-import threading
-from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import openai
 import pytest
 
 from agentic_vlm.backends.base import Request
@@ -20,125 +17,32 @@ from agentic_vlm.errors import (
     JudgeUnavailable,
     ParamsError,
 )
-from agentic_vlm.grading import NoJudge, grade_with_judge
+from agentic_vlm.grading import Attempt, NoJudge, grade_with_judge
 from agentic_vlm.grading.judges import JudgeBudget, ModelJudge, open_judge
-from agentic_vlm.grading.judges.askers import LocalAsker, OpenAIAsker
+from agentic_vlm.grading.judges.askers import LocalAsker
+from agentic_vlm.grading.judges.attempt import parse_attempt_reply
 from agentic_vlm.grading.judges.cache import VerdictCache
 from agentic_vlm.grading.judges.prompt import load_prompt, parse_reply, render_question
 from agentic_vlm.params import GradingParams, JudgeOptions
 from agentic_vlm.schema import AnswerType, Verdict
+from tests.servers import (
+    Handler,
+    Script,
+    fails,
+    hangs_up,
+    make_judge,
+    says,
+    sends_half_a_body,
+    sends_no_choice,
+    shows_a_page,
+)
 
 T = TypeVar("T")
-
-
-@dataclass
-class Script:
-    """What the server does, request by request; the last act is repeated."""
-
-    acts: list[Callable[["Handler"], None]]
-    bodies: list[dict[str, Any]] = field(default_factory=list)
-    base_url: str = ""
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Plays the script of its server."""
-
-    script: Script
-
-    def do_POST(self) -> None:
-        size = int(self.headers["Content-Length"])
-        script = self.script
-        script.bodies.append(json.loads(self.rfile.read(size)))
-        script.acts[min(len(script.bodies), len(script.acts)) - 1](self)
-
-    def send(self, body: bytes, *, status: int = 200, kind: str = "application/json") -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        # The client waits as long as a server asks for, so no longer than this.
-        self.send_header("retry-after-ms", "1")
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
-def says(text: str, *, reason: str = "stop") -> Callable[[Handler], None]:
-    message = {"role": "assistant", "content": text}
-    body = {
-        "id": "1",
-        "object": "chat.completion",
-        "created": 0,
-        "model": "m",
-        "choices": [{"index": 0, "message": message, "finish_reason": reason}],
-        "usage": {"prompt_tokens": 90, "completion_tokens": 10, "total_tokens": 100},
-    }
-    return lambda handler: handler.send(json.dumps(body).encode())
-
-
-def fails(status: int) -> Callable[[Handler], None]:
-    return lambda handler: handler.send(b'{"error": {"message": "no"}}', status=status)
-
-
-def shows_a_page(handler: Handler) -> None:
-    handler.send(b"<html>busy</html>", kind="text/html")
-
-
-def sends_half_a_body(handler: Handler) -> None:
-    handler.send(b'{"id": "1", "choi')
-
-
-def sends_no_choice(handler: Handler) -> None:
-    handler.send(b'{"id": "1", "object": "chat.completion", "model": "m", "choices": []}')
-
-
-def hangs_up(handler: Handler) -> None:
-    handler.close_connection = True
-    handler.connection.close()
 
 
 YES, NO, UNSURE = (
     says(f"Well.\nVERDICT: {word}") for word in ("CORRECT", "INCORRECT", "UNDECIDED")
 )
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[..., Script]]:
-    """Give a starter of servers that play a script."""
-    servers = []
-
-    def start(*acts: Callable[[Handler], None]) -> Script:
-        script = Script(list(acts))
-        handler = type("ScriptedHandler", (Handler,), {"script": script})
-        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        script.base_url = f"http://127.0.0.1:{server.server_port}/v1"
-        return script
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
-def make_judge(
-    script: Script | None,
-    *,
-    folder: Path | None = None,
-    budget: JudgeBudget | None = None,
-    num_retries: int = 1,
-) -> ModelJudge:
-    asker = None
-    if script is not None:
-        client = openai.AsyncOpenAI(
-            base_url=script.base_url, api_key="none", timeout=30, max_retries=num_retries
-        )
-        asker = OpenAIAsker("m", client=client)
-    prompt = load_prompt("consistency_v1")
-    return ModelJudge(asker, name="m", prompt=prompt, cache=VerdictCache(folder), budget=budget)
 
 
 def ask(judge: ModelJudge, *answers: str) -> list[Verdict]:
@@ -284,6 +188,88 @@ def test_a_spent_budget_stops_cleanly_and_keeps_what_it_bought(
         ask(judge, "crimson", "scarlet")
     assert (len(script.bodies), judge.counts.num_not_asked) == (1, 1)
     assert ask(make_judge(None, folder=tmp_path), "crimson") == [Verdict.CORRECT]
+
+
+def grades(word: object) -> Callable[[Handler], None]:
+    return says(json.dumps({"grade": word}))
+
+
+def attempts(judge: ModelJudge, *answers: str) -> list[Attempt]:
+    async def ask_all() -> list[Attempt]:
+        try:
+            return [
+                await judge.judge_attempt("?", answer=one, references=("red",)) for one in answers
+            ]
+        finally:
+            await judge.close()
+
+    return asyncio.run(ask_all())
+
+
+def test_wrong_and_not_attempted_are_told_apart_and_replayed(
+    serve: Callable[..., Script], tmp_path: Path
+) -> None:
+    script = serve(
+        grades("CORRECT"), grades("INCORRECT"), grades("NOT_ATTEMPTED"), says("INCORRECT, surely")
+    )
+    answers = ("crimson", "blue", "I cannot say", "hm")
+    expected = [Attempt.CORRECT, Attempt.INCORRECT, Attempt.NOT_ATTEMPTED, Attempt.UNDECIDED]
+    judge = make_judge(script, folder=tmp_path)
+    assert attempts(judge, *answers) == expected
+    assert (judge.counts.num_calls, judge.counts.num_unparsed) == (4, 1)
+    system, user = script.bodies[2]["messages"]
+    assert system["content"] == load_prompt("attempt_v1", folder="prompts/benchmarks").text
+    assert user["content"].splitlines()[-1] == 'Answer: "I cannot say"'
+    offline = make_judge(None, folder=tmp_path)
+    assert attempts(offline, *answers) == expected
+    assert offline.counts.num_cached == 4
+    # What was not attempted is not right: the cache says so to all who read verdicts alone.
+    kept = {row.answer: row.verdict for row in VerdictCache(tmp_path)._known.values()}
+    assert kept["I cannot say"] is Verdict.INCORRECT
+
+
+def test_the_judges_own_prompt_is_another_question(
+    serve: Callable[..., Script], tmp_path: Path
+) -> None:
+    script = serve(grades("CORRECT"), NO)
+    assert attempts(make_judge(script, folder=tmp_path), "crimson") == [Attempt.CORRECT]
+    assert ask(make_judge(script, folder=tmp_path), "crimson") == [Verdict.INCORRECT]
+    assert len(script.bodies) == 2
+
+
+@pytest.mark.parametrize(
+    ("reply", "attempt"),
+    [
+        ('{"grade": "CORRECT"}', Attempt.CORRECT),
+        ('```json\n{"grade": "INCORRECT"}\n```', Attempt.INCORRECT),
+        ('<think>{"grade": "CORRECT"}</think> {"grade": "NOT_ATTEMPTED"}', Attempt.NOT_ATTEMPTED),
+        # The authors' parser makes "not attempted" of what it cannot read.
+        ("CORRECT", None),
+        ("C", None),
+        ('{"grade": "correct"}', None),
+        ('{"grade": "CORRECT or INCORRECT"}', None),
+        ('{"grade": ["CORRECT"]}', None),
+        ('{"grade": "CORRECT", "reason": "INCORRECT"}', None),
+        ('{"grade": "CORRECT", "grade": "INCORRECT"}', None),
+        ('{"grade": "INCORRECT"} {"grade": "CORRECT"}', None),
+        ('It says {"grade": "CORRECT"}', None),
+        ('<think>{"grade": "CORRECT"}', None),
+        ('{"verdict": "CORRECT"}', None),
+        ("{}", None),
+        ("", None),
+        ("[" * 100_000, None),
+    ],
+)
+def test_a_grade_is_one_object_with_one_key(reply: str, attempt: Attempt | None) -> None:
+    assert parse_attempt_reply(reply, is_cut=False) is attempt
+    assert parse_attempt_reply(reply, is_cut=True) is None
+
+
+def test_a_prompt_of_a_benchmark_is_no_prompt_of_the_params(tmp_path: Path) -> None:
+    options = JudgeOptions(prompt="attempt_v1")
+    params = GradingParams(judge="replay", judge_model="m", judge_options=options)
+    with pytest.raises(ParamsError, match="no prompt 'attempt_v1'"):
+        run(judged_by(params, tmp_path))
 
 
 def test_an_answer_cannot_pose_as_instructions() -> None:

@@ -59,7 +59,7 @@ def test_a_refusal_needs_no_judge_to_be_graded(mode, answer):
 
 
 @pytest.mark.parametrize("answer", [None, "", "  \n"])
-@pytest.mark.parametrize("rule", [Rule.TEXT, Rule.MATH, Rule.CHOICE, Rule.RUBRIC])
+@pytest.mark.parametrize("rule", [Rule.TEXT, Rule.MATH, Rule.CHOICE, Rule.ATTEMPT, Rule.RUBRIC])
 def test_a_judge_that_says_yes_to_everything_is_not_asked_about_an_empty_answer(rule, answer):
     """The released reward judges an empty answer, and pays for a yes."""
     for mode in Mode:

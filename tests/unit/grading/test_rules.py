@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentic_vlm.grading import grade_answer, guess_answer_type
+from agentic_vlm.grading import Grade, grade_answer, guess_answer_type
 from agentic_vlm.params import GradingParams
 from agentic_vlm.schema import AnswerType, Verdict
 
@@ -118,11 +118,8 @@ def test_the_tolerance_comes_from_the_params() -> None:
 
 
 def test_a_grade_names_its_rule_and_its_reason() -> None:
-    assert grade_answer("7", Sample("6", AnswerType.INTEGER)) == (
-        Verdict.INCORRECT,
-        "integer",
-        "another number",
-        None,
+    assert grade_answer("7", Sample("6", AnswerType.INTEGER)) == Grade(
+        Verdict.INCORRECT, "integer", "another number"
     )
 
 

@@ -2,10 +2,14 @@
 
 import asyncio
 import json
+import re
 
 import pytest
 
 from agentic_vlm.errors import JudgeBudgetSpent, JudgeUnavailable
+from agentic_vlm.evaluation.suites.charxiv_rubrics import descriptive_group
+from agentic_vlm.grading import Attempt
+from agentic_vlm.grading.judge import JudgedAnswer
 from agentic_vlm.grading.judges import open_judge
 from agentic_vlm.grading.labelled import read_labelled
 from agentic_vlm.grading.labelled.__main__ import main
@@ -19,6 +23,13 @@ RIGHT, WRONG, OPEN = Verdict.CORRECT, Verdict.INCORRECT, Verdict.UNGRADED
 def compares(request):
     """Judge by letters alone, read what stands in the message, and keep to no form now and then."""
     asked = request.messages[-1].text
+    if "For each of T1, T2" in asked:
+        scores = {}
+        for place, case in enumerate(re.findall(_CASE, asked, re.MULTILINE), start=1):
+            reference, given = map(json.loads, case)
+            scores[f"extracted_answer_T{place}"] = given
+            scores[f"score_T{place}"] = int(given == reference)
+        return f"<answer>{json.dumps(scores)}</answer>"
     if "score it 0 or 1 by this rule" in asked:
         given = json.loads(asked.rpartition("Response: ")[2].splitlines()[0])
         score = int(json.dumps(given) in asked.partition("Reference: ")[2].splitlines()[0])
@@ -26,6 +37,10 @@ def compares(request):
         return f"<answer>{body}</answer>"
     found = dict(line.split(": ", 1) for line in asked.splitlines() if line.startswith(_FIELDS))
     answer, references = json.loads(found["Answer"]), json.loads(found["References"])
+    if "Its only key is `grade`" in asked:
+        said = "CORRECT" if answer in references else "INCORRECT"
+        grade = "NOT_ATTEMPTED" if answer == "I cannot say" else said
+        return f"<answer>{json.dumps({'grade': grade})}</answer>"
     if answer == "hm":
         return "<answer>VERDICT: UNDECIDED</answer>"
     if "yes" in answer.lower():
@@ -34,6 +49,7 @@ def compares(request):
     return f"<answer>Compared.\nVERDICT: {'CORRECT' if is_same else 'INCORRECT'}</answer>"
 
 
+_CASE = r"^Reference: (.*)\nResponse: (.*)$"
 _FIELDS = ("Answer: ", "References: ")
 
 
@@ -116,6 +132,44 @@ def test_a_rubric_is_a_question_of_its_own(server, tmp_path):
     verdicts, counts = ask("openai", tmp_path, "red", rubric=second)
     assert (verdicts, counts.num_cached) == ([WRONG], 0)
     assert ask("replay", tmp_path, "red", rubric=first)[0] == [RIGHT]
+
+
+def decide(kind, root, work_of):
+    """Ask one question of a judge; return what it says and the counts."""
+    params = GradingParams(
+        judge=kind, judge_model="agent", judge_options=JudgeOptions(num_retries=0)
+    )
+
+    async def run():
+        async with open_judge(params, root=root) as judge:
+            return await work_of(judge), judge.counts
+
+    return asyncio.run(run())
+
+
+def test_what_was_not_attempted_is_told_over_http_and_replayed(server, tmp_path):
+    for answer, attempt in (
+        ("red", Attempt.CORRECT), ("blue", Attempt.INCORRECT),
+        ("I cannot say", Attempt.NOT_ATTEMPTED),
+    ):  # fmt: skip
+        for kind in ("openai", "replay"):
+            said, counts = decide(
+                kind, tmp_path,
+                lambda judge, answer=answer: judge.judge_attempt(
+                    "?", answer=answer, references=("red",)
+                ),
+            )  # fmt: skip
+            assert (said, counts.num_calls) == (attempt, int(kind == "openai"))
+
+
+def test_five_answers_are_one_request_over_http(server, tmp_path):
+    answers = [JudgedAnswer("?", text, ("red",)) for text in ("red", "blue", "red", "x", "red")]
+    for kind in ("openai", "replay"):
+        said, counts = decide(
+            kind, tmp_path, lambda judge: judge.judge_group(descriptive_group(2), answers)
+        )
+        assert said == [RIGHT, WRONG, RIGHT, WRONG, RIGHT]
+        assert (counts.num_calls, counts.num_cached) == ((1, 0) if kind == "openai" else (0, 5))
 
 
 @pytest.mark.parametrize("num_asked", [40, pytest.param(None, marks=pytest.mark.slow, id="all")])

@@ -1,11 +1,13 @@
 """CharXiv in both issues of its TSVs and as Parquet, and its judge with a rubric."""
 
 import asyncio
+import random
 
 import pytest
 
-from agentic_vlm.errors import RecordError
+from agentic_vlm.errors import JudgeUnavailable, RecordError
 from agentic_vlm.evaluation.marking import mark_answer
+from agentic_vlm.evaluation.run import grade_trajectories
 from agentic_vlm.evaluation.suites.item import flags_of_score, label_in, to_sample
 from agentic_vlm.grading import Mode, NoJudge
 from agentic_vlm.grading.judges.rubric import fill_rubric, parse_rubric_reply
@@ -160,6 +162,110 @@ def test_the_judge_is_asked_by_the_rubric_where_texts_differ(tsv, read, row, mod
         assert mark("15", NoJudge()).verdict is OPEN
         found = mark("15", Plain())
         assert (found.verdict, found.reason.endswith("takes no rubric")) == (OPEN, True)
+
+
+class InGroups(ByRubric):
+    """A judge of groups that passes answers with an `r`."""
+
+    def __init__(self):
+        super().__init__(RIGHT)
+        self.groups = []
+
+    async def judge_group(self, rubric, answers):
+        self.groups.append((rubric, [one.answer for one in answers]))
+        if any(one.answer == "outage" for one in answers):
+            raise JudgeUnavailable("judge", "no", "start it")
+        return [RIGHT if "r" in one.answer else WRONG for one in answers]
+
+
+@pytest.fixture
+def grade(read, parquet, chart, make_trajectory):
+    """Give a function that grades answers to the same four questions about several charts."""
+
+    def run(answers, *, mode=Mode.OFFICIAL, judge=None, seed=0, attempts=(0,)):
+        charts = [
+            {**chart, "figure_path": f"images/{number}.jpg"} for number in range(len(answers))
+        ]
+        items = read("charxiv_descriptive", parquet("val.parquet", *charts))
+        samples, rows = {}, []
+        for item, answer in zip(items, (a for four in answers for a in four), strict=True):
+            sample = to_sample(item, (), suite="charxiv_descriptive", family="reasoning")
+            sample = sample.model_copy(update={"sample_id": item.item_id})
+            samples[item.item_id] = sample
+            rows += [
+                make_trajectory(
+                    trajectory_id=f"{item.item_id}-{attempt}", sample_id=item.item_id,
+                    attempt=attempt, answer=answer,
+                )
+                for attempt in attempts
+            ]  # fmt: skip
+        random.Random(seed).shuffle(rows)
+        judge = judge or InGroups()
+        work = grade_trajectories(rows, samples, judge=judge, params=GradingParams(), mode=mode)
+        graded = {row.trajectory_id: found for row, found in asyncio.run(work)}
+        return judge, graded
+
+    return run
+
+
+def test_five_answers_to_one_template_are_one_request(grade):
+    """Twelve charts with four templates each, in whatever order the rows come."""
+    answers = [(f"t{n}r", "8", f"trend {n}r", "a4") for n in range(12)]
+    judge, graded = grade(answers)
+    groups = sorted(judge.groups, key=lambda group: (group[0], -len(group[1])))
+    # The last question needs no judge, since its texts are equal.
+    assert len(groups) == 3 * 3
+    for rubric, given in groups:
+        assert "What is asked each time: " in rubric
+        assert len({answer.rstrip("0123456789r") for answer in given}) == 1
+    assert sorted(len(given) for _, given in groups) == [2, 2, 2, 5, 5, 5, 5, 5, 5]
+    titles = [given for _, given in judge.groups if given[0].startswith("t0")]
+    # Figure 2 before figure 10.
+    assert titles == [["t0r", "t1r", "t2r", "t3r", "t4r"]]
+    assert graded["images/3.jpg/1-0"][:2] == (RIGHT, "judge")
+    assert graded["images/3.jpg/2-0"][:2] == (WRONG, "judge")
+    assert graded["images/3.jpg/4-0"][:2] == (RIGHT, "official:rubric")
+    assert judge.rubrics == []
+    again, same = grade(answers, seed=5)
+    assert sorted(again.groups) == sorted(judge.groups)
+    assert same == graded
+
+
+def test_attempts_at_a_question_are_never_in_one_group(grade):
+    judge, graded = grade([("t1r", "a2", "a3", "a4")] * 2, attempts=(0, 1))
+    assert [given for _, given in judge.groups] == [["t1r", "t1r"]] * 2
+    assert len(graded) == 16
+
+
+def test_an_outage_leaves_a_whole_group_without_a_verdict_and_no_other(grade):
+    answers = [("t1", "a2", "a3", "a4")] * 5 + [("outage", "a2", "a3", "a4")]
+    _, graded = grade(answers)
+    assert graded["images/5.jpg/1-0"][:2] == (OPEN, "unavailable")
+    assert graded["images/4.jpg/1-0"][:2] == (WRONG, "judge")
+
+
+def test_only_the_authors_rules_ask_in_groups_and_only_where_a_judge_can(grade):
+    answers = [("t1r", "a2", "a3", "a4")] * 2
+    for mode in (Mode.PAPER, Mode.STRICT):
+        judge, graded = grade(answers, mode=mode)
+        assert judge.groups == []
+        assert judge.rubrics
+    judge, graded = grade(answers, judge=ByRubric(WRONG))
+    assert len(judge.rubrics) == 2
+    assert graded["images/0.jpg/1-0"][:2] == (WRONG, "judge")
+    _, graded = grade(answers, judge=NoJudge())
+    assert graded["images/0.jpg/1-0"][:2] == (OPEN, "official:rubric")
+
+
+def test_a_rubric_that_a_file_brings_is_asked_about_each_answer_alone(tsv, read, row):
+    own = read("charxiv_descriptive", tsv("x.tsv", row("qid")))[0]
+    assert "Score 1 only if" in own.group_rubric
+    query = "is {PREDICTION} right?"
+    brought = read("charxiv_descriptive", tsv("y.tsv", row("qid", grading_query=query)))[0]
+    assert brought.group_rubric == ""
+    sample = to_sample(own, (), suite="charxiv_descriptive", family="reasoning")
+    assert label_in(sample.flags, "group_rubric") == own.group_rubric
+    assert not any("rubric=" in flag for flag in flags_of_score(sample) if flag != "rule=rubric")
 
 
 @pytest.mark.parametrize(
