@@ -40,6 +40,7 @@ def main() -> None:
     pictures.add_argument("--math-vision", type=Path, default=folder, required=folder is None)
     pictures.add_argument("--gallery", type=int, default=10_000)
     pictures.add_argument("--every", type=int, default=1, help="take every n-th picture")
+    pictures.add_argument("--blocks", type=int, default=1, help="tell what is known this often")
     pictures.add_argument("--unknown", type=int, default=100)
     arguments = parser.parse_args()
     measures = {"text": measure_quality, "speed": measure_speed, "pictures": measure_pictures}

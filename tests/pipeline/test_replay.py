@@ -33,11 +33,11 @@ _ANSWERS = Path("data") / "search_answers"
 _REPOSITORY = Path(__file__).parents[2]
 _TRAINED = _REPOSITORY / "models" / "rl"
 # More of them make a measurement of the test: 100 take minutes.
-_NUM_QUESTIONS = int(os.environ.get("AGENTIC_REPLAY_QUESTIONS", "4"))
+_NUM_QUESTIONS = int(os.environ.get("AGENTIC_REPLAY_QUESTIONS", "2"))
 # As the model was trained, for a policy that has learned to search.
 _AS_TRAINED = ("agent.max_turns=7", "agent.max_turn_tokens=96", "agent.max_concurrent=32")
 # Too little to unlearn it; more prompts, so that some of them are questions to search for.
-_KEPT = ("train_sft.learning_rate=1e-7", "train_rl.prompts_per_step=4", "train_rl.num_steps=2")
+_KEPT = ("train_sft.learning_rate=1e-7", "train_rl.prompts_per_step=4")
 
 
 def _world(*, num_asked: int) -> str:
