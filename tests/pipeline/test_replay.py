@@ -33,7 +33,7 @@ _ANSWERS = Path("data") / "search_answers"
 _REPOSITORY = Path(__file__).parents[2]
 _TRAINED = _REPOSITORY / "models" / "rl"
 # More of them make a measurement of the test: 100 take minutes.
-_NUM_QUESTIONS = int(os.environ.get("AGENTIC_REPLAY_QUESTIONS", "2"))
+_NUM_QUESTIONS = int(os.environ.get("AGENTIC_REPLAY_QUESTIONS", "4"))
 # As the model was trained, for a policy that has learned to search.
 _AS_TRAINED = ("agent.max_turns=7", "agent.max_turn_tokens=96", "agent.max_concurrent=32")
 # Too little to unlearn it; more prompts, so that some of them are questions to search for.
@@ -195,4 +195,6 @@ def test_what_a_trained_policy_searches_for_is_replayed_in_every_stage(make_tiny
 
     counts = searches_of(record_and_replay(make_project, tmp_path))
     logger.info("searches of the policy: %s", counts)
-    assert [name for name, calls in counts.items() if len(calls) < 2] == [], counts
+    assert [name for name, calls in counts.items() if not calls] == [], counts
+    # How often it asks for a picture is up to the model; somewhere it does.
+    assert {tool for calls in counts.values() for tool in calls} == {"search", "image_search"}
