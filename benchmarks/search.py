@@ -1,7 +1,7 @@
 """Search engines compared: quality and speed of text search, and look-up of changed pictures.
 
     python benchmarks/search.py text --xquad PATH --passages 100000
-    python benchmarks/search.py speed --xquad PATH --passages 1000000 --engines ours
+    python benchmarks/search.py speed --xquad PATH --passages 1000000
     python benchmarks/search.py pictures --math-vision FOLDER --gallery 10000
 
 PATH is the published `xquad.en.json`, FOLDER holds the pictures of MATH-Vision; both may stand in
@@ -33,11 +33,14 @@ def main() -> None:
         one.add_argument("--engines", nargs="+", choices=list(ENGINES), default=list(ENGINES))
         one.add_argument("--every", type=int, default=1, help="take every n-th question")
         one.add_argument("--queries", type=int, default=500)
+        one.add_argument("--max-minutes", type=float, default=10, help="per step of an engine")
+        one.add_argument("--max-gb", type=float, default=12, help="memory of an engine, GB")
     pictures = commands.add_parser("pictures")
     folder = os.environ.get("MATH_VISION")
     pictures.add_argument("--math-vision", type=Path, default=folder, required=folder is None)
     pictures.add_argument("--gallery", type=int, default=10_000)
     pictures.add_argument("--every", type=int, default=1, help="take every n-th picture")
+    pictures.add_argument("--blocks", type=int, default=1, help="tell what is known this often")
     pictures.add_argument("--unknown", type=int, default=100)
     arguments = parser.parse_args()
     measures = {"text": measure_quality, "speed": measure_speed, "pictures": measure_pictures}

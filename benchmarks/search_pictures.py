@@ -7,6 +7,7 @@ what is most like a picture that is asked for is there too.
 import argparse
 import io
 import random
+import resource
 import statistics
 import tempfile
 import time
@@ -40,39 +41,65 @@ def measure_pictures(arguments: argparse.Namespace) -> None:
         write_windows((one for part in (real, emblems, made) for one in part), folder, num=num)
         build_s = time.perf_counter() - started
         gallery = open_windows(folder)
-        report(pictures=num, build_s=build_s, index_mb=folder_mb(folder))
+        report(pictures=num, build_s=build_s, index_mb=folder_mb(folder), memory_mb=_peak_mb())
         asked = list(enumerate(real)) + [(len(real) + row, one) for row, one in enumerate(emblems)]
         asked = asked[: len(real)] + rng.sample(asked[len(real) :], min(len(emblems), len(real)))
-        for name, change in CHANGES.items():
-            _measure_change(name, change, gallery, asked[:: arguments.every], rng, len(real))
+        asked = asked[:: arguments.every]
+        tallies = {name: _Tally(len(real)) for name in CHANGES}
+        # Block by block, so that a run that is cut short has measured all changes alike.
+        for block in range(arguments.blocks):
+            for name, change in CHANGES.items():
+                tallies[name].ask(gallery, asked[block :: arguments.blocks], change, rng)
+                report(change=name, **tallies[name].figures())
         unknown = [_collage(real, rng) for _ in range(arguments.unknown)]
         found = [bool(gallery.nearest(one, min_score=MIN_FIT, num=1)) for one in unknown]
-        report(change="unknown picture", pictures=len(found), found=statistics.mean(found))
+        if found:
+            report(change="unknown picture", pictures=len(found), found=statistics.mean(found))
 
 
-def _measure_change(
-    name: str,
-    change: Callable[[Image.Image, random.Random], Image.Image],
-    gallery: WindowGallery,
-    asked: Sequence[tuple[int, Image.Image]],
-    rng: random.Random,
-    num_real: int,
-) -> None:
-    right: dict[bool, list[bool]] = {True: [], False: []}
-    changed = [change(image, rng) for _, image in asked]
-    fits, figures = measure_each(
-        lambda image: gallery.nearest(image, min_score=MIN_FIT, num=1), changed
-    )
-    for (row, _), found in zip(asked, fits, strict=True):
-        right[row < num_real].append(bool(found) and found[0].row == row)
-    report(
-        change=name,
-        queries=len(asked),
-        recall_at_1=statistics.mean(right[True] + right[False]),
-        math_vision=statistics.mean(right[True]),
-        emblems=statistics.mean(right[False]) if right[False] else None,
-        **figures,
-    )
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+class _Tally:
+    """What became of the questions with one change."""
+
+    def __init__(self, num_real: int) -> None:
+        """Start empty; the first `num_real` rows of the gallery are MATH-Vision."""
+        self._num_real = num_real
+        self._right: dict[bool, list[bool]] = {True: [], False: []}
+        self._missed: list[int] = []
+        self._speed: dict[str, float] = {}
+
+    def ask(
+        self,
+        gallery: WindowGallery,
+        asked: Sequence[tuple[int, Image.Image]],
+        change: Callable[[Image.Image, random.Random], Image.Image],
+        rng: random.Random,
+    ) -> None:
+        """Ask for some changed pictures."""
+        changed = [change(image, rng) for _, image in asked]
+        fits, self._speed = measure_each(
+            lambda image: gallery.nearest(image, min_score=MIN_FIT, num=1), changed
+        )
+        for (row, _), found in zip(asked, fits, strict=True):
+            is_right = bool(found) and found[0].row == row
+            self._right[row < self._num_real].append(is_right)
+            if not is_right:
+                self._missed.append(row)
+
+    def figures(self) -> dict[str, object]:
+        """Return recall of all questions so far; the speed is that of the last ones."""
+        real, emblems = self._right[True], self._right[False]
+        return {
+            "queries": len(real) + len(emblems),
+            "recall_at_1": statistics.mean(real + emblems),
+            "math_vision": statistics.mean(real) if real else None,
+            "emblems": statistics.mean(emblems) if emblems else None,
+            "missed_rows": self._missed,
+            **self._speed,
+        }
 
 
 def _small(image: Image.Image) -> Image.Image:

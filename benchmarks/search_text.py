@@ -1,17 +1,19 @@
 """Text search measured: recall of real questions among distractors, speed, size and memory."""
 
 import argparse
-import multiprocessing
+import os
 import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from figures import measure_each, report
+from confined import Confined, run_confined
+from figures import folder_mb, measure_each, report
 from passages import Passage, Question, read_xquad, with_distractors
-from text_engines import Built, installed_engines
+from process_tree import private_mib
+from text_engines import ENGINES, installed_engines
 
 
 def measure_quality(arguments: argparse.Namespace) -> None:
@@ -19,10 +21,11 @@ def measure_quality(arguments: argparse.Namespace) -> None:
     real, questions = read_xquad(arguments.xquad)
     questions = questions[:: arguments.every]
     passages = with_distractors(real, arguments.passages)
-    for name, build in installed_engines(arguments.engines):
-        with tempfile.TemporaryDirectory() as folder:
-            built = build(passages, Path(folder))
-            ranks = [_rank(built.find(one.text), one.answer_id) for one in questions]
+    for name, engine in installed_engines(arguments.engines):
+        with tempfile.TemporaryDirectory() as scratch:
+            engine.build(passages, Path(scratch))
+            find = engine.open(Path(scratch))
+            ranks = [_rank(find(one.text), one.answer_id) for one in questions]
         report(
             engine=name,
             passages=len(passages),
@@ -40,41 +43,50 @@ def _rank(found: Sequence[str], wanted: str) -> int:
 def measure_speed(arguments: argparse.Namespace) -> None:
     """Print build time, index size, memory and latency of single queries, one after the other.
 
-    Each engine has a process of its own, so that its memory is its own.
+    Each engine builds in one process and answers in another, so that its memory is its own and
+    what it holds while it answers is not what it held while it built. An engine that takes longer
+    or holds more than it may is stopped and named.
     """
     real, questions = read_xquad(arguments.xquad)
+    questions = [questions[at % len(questions)] for at in range(arguments.queries)]
     passages = with_distractors(real, arguments.passages)
-    forking = multiprocessing.get_context("fork")
-    for name, build in installed_engines(arguments.engines):
-        one = forking.Process(
-            target=_measure_engine, args=(name, build, passages, questions[: arguments.queries])
+    limits = {"max_s": 60 * arguments.max_minutes, "max_mb": 1e3 * arguments.max_gb}
+    for name, _ in installed_engines(arguments.engines):
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            built = run_confined("fork", _build, name, passages, folder, **limits)
+            asked = Confined()
+            if not built.stopped:
+                asked = run_confined("spawn", _ask, name, folder, questions, **limits)
+        steps = {"build_stopped": built.stopped, "queries_stopped": asked.stopped}
+        report(
+            engine=name,
+            passages=len(passages),
+            queries=len(questions),
+            **{step: why for step, why in steps.items() if why},
+            **built.figures,
+            **asked.figures,
         )
-        one.start()
-        one.join()
-        if one.exitcode:
-            report(engine=name, passages=len(passages), failed=one.exitcode)
 
 
-def _measure_engine(
-    name: str,
-    build: Callable[[Sequence[Passage], Path], Built],
-    passages: Sequence[Passage],
-    questions: Sequence[Question],
-) -> None:
+def _build(name: str, passages: Sequence[Passage], folder: Path) -> dict[str, float]:
     before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with tempfile.TemporaryDirectory() as folder:
-        started, started_cpu = time.perf_counter(), time.process_time()
-        built = build(passages, Path(folder))
-        build_s, build_cpu_s = time.perf_counter() - started, time.process_time() - started_cpu
-        build_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        _, figures = measure_each(lambda one: built.find(one.text), questions)
-    report(
-        engine=name,
-        passages=len(passages),
-        queries=len(questions),
-        build_s=build_s,
-        build_cpu_s=build_cpu_s,
-        index_mb=built.size_mb,
-        build_memory_mb=(build_kb - before_kb) / 1e3,
-        **figures,
-    )
+    started, started_cpu = time.perf_counter(), time.process_time()
+    ENGINES[name].build(passages, folder)
+    return {
+        "build_s": time.perf_counter() - started,
+        "build_cpu_s": time.process_time() - started_cpu,
+        "build_memory_mb": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb) / 1e3,
+        "index_mb": folder_mb(folder / ENGINES[name].index),
+    }
+
+
+def _ask(name: str, folder: Path, questions: Sequence[Question]) -> dict[str, float]:
+    """Return what it takes to open an index and to ask it; memory without that of the imports."""
+    before_mib = private_mib(os.getpid())
+    started = time.perf_counter()
+    find = ENGINES[name].open(folder)
+    open_s = time.perf_counter() - started
+    _, figures = measure_each(lambda one: find(one.text), questions)
+    memory_mb = (private_mib(os.getpid()) - before_mib) * 1.048576
+    return {"open_s": open_s, "memory_mb": memory_mb, **figures}

@@ -12,15 +12,15 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
 
 from agentic_vlm.search.dial import CURRENT_WATCH, Adapter, AddressRule, ExchangeError, Fault, Watch
+from agentic_vlm.search.secrecy import hide
 
 _CHUNK_BYTES = 16_384
-_HIDDEN = "[key]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Ask:
     json: object = field(default=None, repr=False)
     body: bytes | None = field(default=None, repr=False)
     secret: str = field(default="", repr=False)
-    """The key among the headers or params: hidden in logs and taken out of the reply."""
+    """The key among the headers or params: hidden in logs. Take it out of what the reply says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def _send(
         ) as response:
             body = _read(response, watch, max_bytes)
             names = {name.lower(): value for name, value in response.headers.items()}
-            return Reply(response.status_code, names, _without(body, ask.secret))
+            return Reply(response.status_code, names, body)
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         # Their texts hold the address, and with some services the address holds the key.
         raise ExchangeError(_fault(error, watch)) from None
@@ -175,35 +175,26 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _without(body: bytes, secret: str) -> bytes:
-    for form in {secret, quote(secret, safe="")} - {""}:
-        body = body.replace(form.encode(), _HIDDEN.encode())
-    return body
-
-
 @contextmanager
 def _hiding(secret: str) -> Iterator[None]:
     """Keep a key out of the log of urllib3, which writes addresses at level DEBUG."""
     if not secret:
         yield
         return
-    hide = _Hide(secret)
+    hiding = _Hide(secret)
     logger = logging.getLogger("urllib3.connectionpool")
-    logger.addFilter(hide)
+    logger.addFilter(hiding)
     try:
         yield
     finally:
-        logger.removeFilter(hide)
+        logger.removeFilter(hiding)
 
 
 class _Hide(logging.Filter):
     def __init__(self, secret: str) -> None:
         super().__init__()
-        self._forms = {secret, quote(secret, safe="")}
+        self._secret = secret
 
     def filter(self, record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        for form in self._forms:
-            text = text.replace(form, _HIDDEN)
-        record.msg, record.args = text, None
+        record.msg, record.args = hide(record.getMessage(), self._secret), None
         return True

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, replace
 from typing import TypeVar
 
 import tenacity
@@ -23,11 +24,13 @@ from agentic_vlm.search.meter import Bill, current_bill
 from agentic_vlm.search.pages import PageReader
 from agentic_vlm.search.picture_host import PictureHost
 from agentic_vlm.search.replies import TryAgain, parse_json, read_answer, retry_after_s
+from agentic_vlm.search.secrecy import hide
 from agentic_vlm.vision import encode_png, to_rgb
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Found = TypeVar("Found", TextHit, FoundPicture)
 # The thread is late first and says why; this is for a thread that never started.
 _GRACE_S = 2.0
 _BUSY_STATUS = frozenset({408, 425, 429})
@@ -77,7 +80,8 @@ class LiveSearch:
         def work(deadline: float, bill: Bill) -> list[TextHit]:
             key = self._key()
             ask = self._dialect.ask_text(query, num_hits=wanted, key=key)
-            return self._ask(ask, self._dialect.read_text, deadline, bill)[:wanted]
+            hits = self._ask(ask, self._dialect.read_text, deadline, bill)[:wanted]
+            return [_without_key(hit, key) for hit in hits]
 
         return await self._run(work)
 
@@ -90,7 +94,8 @@ class LiveSearch:
             picture = self._presented(image, deadline)
             ask = self._dialect.ask_picture(picture, num_hits=wanted, key=key)
             found = self._ask(ask, self._dialect.read_pictures, deadline, bill)
-            return self._fetched(found, wanted, deadline)
+            # Before anything is fetched: the addresses too come from the service.
+            return self._fetched([_without_key(one, key) for one in found], wanted, deadline)
 
         return await self._run(work)
 
@@ -263,3 +268,13 @@ class LiveSearch:
 
     def _down(self, what: str, fix: str) -> SearchUnavailable:
         return SearchUnavailable(self._where, what, fix)
+
+
+def _without_key(hit: Found, key: str) -> Found:
+    """Return a hit without the key: a service may send back what it was asked with.
+
+    Here every escape of JSON and HTML is undone, so that the key cannot come back through one.
+    """
+    texts = {field.name: getattr(hit, field.name) for field in fields(hit)}
+    hidden = {name: hide(text, key) for name, text in texts.items() if isinstance(text, str)}
+    return replace(hit, **hidden)

@@ -116,26 +116,26 @@ class RecordedSearch:
             fix = "build another provider; a closed one stays closed"
             raise SearchUnavailable("recorded search", "it is closed", fix)
         key = request_key(kind, request)
-        found = await asyncio.to_thread(self._store.find, key, num_hits=num_hits)
-        if found is not None:
-            return found
-        if self._mode == "replay" or self._inner is None:
-            raise self._missing(kind, shown)
-        inner = self._inner
 
-        async def record() -> Answer:
+        async def find_or_record() -> Answer:
+            found = await asyncio.to_thread(self._store.find, key, num_hits=num_hits)
+            if found is not None:
+                return found
+            if self._mode == "replay" or self._inner is None:
+                raise self._missing(kind, shown)
             with billed() as bill:
-                hits = await ask(inner)
+                hits = await ask(self._inner)
             fault = faults[0] if faults else ""
             answer = Answer(kind, request, num_hits, hits, fault, bill.usd)
             await asyncio.to_thread(self._store.add, answer)
             return answer
 
-        # Whoever asks first starts the request and gets its bill; it goes on when that one is
-        # cancelled, because others may wait for it and it may have been paid for.
+        # Whoever asks first starts the look-up and gets its bill; it goes on when that one is
+        # cancelled, because others may wait for it and it may have been paid for. The look-up is
+        # part of it: who had looked before an answer was stored would else ask again afterwards.
         task = self._asked.get((key, num_hits))
         if task is None:
-            task = asyncio.create_task(record())
+            task = asyncio.create_task(find_or_record())
             self._asked[key, num_hits] = task
             task.add_done_callback(lambda _: self._asked.pop((key, num_hits), None))
         return await asyncio.shield(task)

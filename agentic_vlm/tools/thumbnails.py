@@ -1,5 +1,6 @@
 """Pictures of search hits, decoded where they can do no harm."""
 
+import asyncio
 import base64
 from collections.abc import Sequence
 from typing import Protocol
@@ -44,13 +45,15 @@ class LocalDecoder:
 
     async def decode(self, files: Sequence[bytes]) -> list[Image.Image | None]:
         """Return one picture per file; None for what is broken."""
-        pictures: list[Image.Image | None] = []
-        for content in files:
-            try:
-                pictures.append(decode_image(content, where="thumbnail"))
-            except ImageError:
-                pictures.append(None)
-        return pictures
+        # Hundreds of episodes share the event loop.
+        return [await asyncio.to_thread(_decode, content) for content in files]
+
+
+def _decode(content: bytes) -> Image.Image | None:
+    try:
+        return decode_image(content, where="thumbnail")
+    except ImageError:
+        return None
 
 
 class SandboxDecoder:

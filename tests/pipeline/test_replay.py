@@ -4,12 +4,14 @@ import asyncio
 import base64
 import io
 import json
+import logging
 import os
 import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,20 +20,37 @@ import pytest
 from PIL import Image
 
 from agentic_vlm.params import load_params
+from agentic_vlm.schema import Rollout, ToolCall, Trajectory
 from agentic_vlm.search import LocalSearch
 from agentic_vlm.search.answers import AnswerStore
+from agentic_vlm.store import read_records
 
-from .whole_run import digests_of_all, run_all
+from .whole_run import MODELS, digests_of_all, run_all
+
+logger = logging.getLogger(__name__)
 
 _ANSWERS = Path("data") / "search_answers"
 _REPOSITORY = Path(__file__).parents[2]
-# Twelve samples of which most need a search, so that the teacher asks with texts and pictures.
-_FEW = "{perception: 1, reasoning: 1, search: 8, integration: 1, text: 1}"
-_ONE = "{perception: 0, reasoning: 0, search: 1, integration: 1, text: 0}"
-_WORLD = (
-    f"{{type: world, name: world, seed: 0, num_train: {_FEW}, tool_share: 0.9, suite: pocket, "
-    f"num_eval_tool: {_ONE}, num_eval_direct: {_ONE}, num_entities: 40, num_articles: 80}}"
-)
+_TRAINED = _REPOSITORY / "models" / "rl"
+# More of them make a measurement of the test: 100 take minutes.
+_NUM_QUESTIONS = int(os.environ.get("AGENTIC_REPLAY_QUESTIONS", "4"))
+# As the model was trained, for a policy that has learned to search.
+_AS_TRAINED = ("agent.max_turns=7", "agent.max_turn_tokens=96", "agent.max_concurrent=32")
+# Too little to unlearn it; more prompts, so that some of them are questions to search for.
+_KEPT = ("train_sft.learning_rate=1e-7", "train_rl.prompts_per_step=4")
+
+
+def _world(*, num_asked: int) -> str:
+    """Return a source of twelve samples, most of which need a search, and questions to evaluate."""
+    # The teacher asks with texts and pictures.
+    few = "{perception: 1, reasoning: 1, search: 8, integration: 1, text: 1}"
+    asked = f"{{perception: 0, reasoning: 0, search: {num_asked}, integration: 0, text: 0}}"
+    one = "{perception: 0, reasoning: 0, search: 1, integration: 1, text: 0}"
+    return (
+        f"{{type: world, name: world, seed: 0, num_train: {few}, tool_share: 0.9, suite: pocket, "
+        f"num_eval_tool: {asked}, num_eval_direct: {one}, num_entities: {40 + num_asked}, "
+        f"num_articles: {80 + num_asked}}}"
+    )
 
 
 @contextmanager
@@ -79,14 +98,14 @@ def search_service(corpus: Path) -> Iterator[tuple[str, list[str]]]:
             asyncio.run(local.close())
 
 
-def overrides(recording: str) -> list[str]:
+def overrides(recording: str, *, num_asked: int = 1) -> list[str]:
     """Return the changes that let a service on the network answer, with the given recording."""
     search = load_params(_REPOSITORY / "params.yaml").search
     # A machine that is busy with something else must not make an outage.
     live = search.live.model_copy(update={"max_per_second": 1000.0, "deadline_s": 600.0})
     by_service = {"type": "json", "recording": recording, "live": live}
     changed = search.model_copy(update=by_service).model_dump_json()
-    return [f"search={changed}", f"ingest.sources=[{_WORLD}]"]
+    return [f"search={changed}", f"ingest.sources=[{_world(num_asked=num_asked)}]"]
 
 
 def outside_of_networks() -> list[str]:
@@ -116,19 +135,18 @@ def replay(root: Path) -> list[str]:
     return tried
 
 
-@pytest.mark.slow
-def test_a_whole_run_is_replayed_byte_for_byte_with_the_network_cut(
-    make_tiny_project, tmp_path, monkeypatch
-):
-    live = make_tiny_project(tmp_path / "live", *overrides("record_missing"))
-    with search_service(live / "data" / "corpus") as (address, requests):
-        monkeypatch.setenv("AGENTIC_SEARCH_URL", address)
+def record_and_replay(make_project: Callable[[Path, str], Path], folder: Path) -> Path:
+    """Run all stages with a service and again without it, compare them, and return the first."""
+    live = make_project(folder / "live", "record_missing")
+    with pytest.MonkeyPatch.context() as patch, search_service(live / "data" / "corpus") as service:
+        address, requests = service
+        patch.setenv("AGENTIC_SEARCH_URL", address)
         run_all(live)
         assert set(requests) == {"text", "picture"}
         num_asked = len(requests)
         assert AnswerStore(live / _ANSWERS).count() == num_asked
 
-        replayed = make_tiny_project(tmp_path / "replayed", *overrides("replay"))
+        replayed = make_project(folder / "replayed", "replay")
         shutil.copytree(live / _ANSWERS, replayed / _ANSWERS)
         # The service is still there and named; nobody asks.
         assert replay(replayed) == []
@@ -137,3 +155,46 @@ def test_a_whole_run_is_replayed_byte_for_byte_with_the_network_cut(
     assert {"metrics/summary.json", "models/rl/model.safetensors"} <= set(first)
     assert [path for path in first if second.get(path) != first[path]] == []
     assert set(first) == set(second)
+    return live
+
+
+def searches_of(root: Path) -> dict[str, Counter[str]]:
+    """Return how often the policy of each stage has called each search tool."""
+    places = {"probe": "probes/trajectories", "rollouts": "rollouts/records"}
+    places |= {model: f"scores/{model}/trajectories" for model in MODELS}
+    counts = {}
+    for name, place in places.items():
+        record = Rollout if name == "rollouts" else Trajectory
+        rows = read_records(root / "data" / place, record)
+        trajectories = [row.trajectory if isinstance(row, Rollout) else row for row in rows]
+        actions = [turn.action for one in trajectories for turn in one.turns]
+        tools = [action.tool for action in actions if isinstance(action, ToolCall)]
+        counts[name] = Counter(tool for tool in tools if tool in ("search", "image_search"))
+    return counts
+
+
+@pytest.mark.slow
+def test_a_whole_run_is_replayed_byte_for_byte_with_the_network_cut(make_tiny_project, tmp_path):
+    def make_project(root: Path, recording: str) -> Path:
+        return make_tiny_project(root, *overrides(recording))
+
+    record_and_replay(make_project, tmp_path)
+
+
+@pytest.mark.slow
+def test_what_a_trained_policy_searches_for_is_replayed_in_every_stage(make_tiny_project, tmp_path):
+    if not (_TRAINED / "card.json").exists():
+        pytest.skip(f"no {_TRAINED}: `dvc pull` or `make reproduce` brings the trained model")
+
+    def make_project(root: Path, recording: str) -> Path:
+        changes = [*overrides(recording, num_asked=_NUM_QUESTIONS), *_AS_TRAINED, *_KEPT]
+        make_tiny_project(root, *changes)
+        shutil.rmtree(root / "models" / "base")
+        shutil.copytree(_TRAINED, root / "models" / "base")
+        return root
+
+    counts = searches_of(record_and_replay(make_project, tmp_path))
+    logger.info("searches of the policy: %s", counts)
+    assert [name for name, calls in counts.items() if not calls] == [], counts
+    # How often it asks for a picture is up to the model; somewhere it does.
+    assert {tool for calls in counts.values() for tool in calls} == {"search", "image_search"}

@@ -12,13 +12,16 @@ import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote, unquote
 
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from agentic_vlm.errors import SearchBudgetSpent, SearchUnavailable
 from agentic_vlm.params import LiveSearchParams
-from agentic_vlm.search import ImageHit, LiveSearch, TextHit
+from agentic_vlm.search import ImageHit, LiveSearch, RecordedSearch, TextHit
+from agentic_vlm.search.answers import AnswerStore
 from agentic_vlm.search.dial import anywhere
 from agentic_vlm.search.dialects import Brave, Dialect, JsonForm, SerpApi, Serper
 from agentic_vlm.search.meter import billed
@@ -32,6 +35,7 @@ from .unruly import (
     drip_body,
     endless,
     hang_up,
+    in_pieces,
     invalid_tls,
     reply,
     serving,
@@ -211,6 +215,12 @@ def test_a_server_that_is_gone_is_an_outage() -> None:
     assert "cannot be reached" in failure(live(server, max_tries=1)).what
 
 
+def test_a_slow_answer_is_read_whole() -> None:
+    with serving(in_pieces({"organic": [ROW]})) as server:
+        assert find(live(server)) == [HIT]
+    assert len(server.requests) == 1
+
+
 @pytest.mark.parametrize("bad", [silent, drip, drip_body])
 def test_a_server_that_never_ends_is_left_at_the_deadline(bad: Answer) -> None:
     with serving(bad, bad, GOOD) as server:
@@ -286,17 +296,33 @@ def test_a_missing_key_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert server.requests == []
 
 
-def echo(sock: object, request: object) -> None:
-    key_forms = f"{KEY} {KEY.replace('+', '%2B').replace('/', '%2F')}"
-    row = {**ROW, "snippet": f"your key is {key_forms}", "link": f"https://w.example/?k={KEY}"}
-    reply({"organic": [row], "organic_results": [row], "data": [row]})(sock, request)  # type: ignore[arg-type]
+def echo(form: str = "utf-8") -> Answer:
+    """Return an answer that says the key in many ways; `form` is an encoding, or `escaped`."""
+    said = f"{KEY} {quote(KEY, safe='')} {quote(KEY, safe='').lower()} {quote(KEY)}"
+    row = {**ROW, "snippet": f"your key is {said}", "link": f"https://w.example/?k={KEY}"}
+    html = {"title": "".join(f"&#{ord(sign)};" for sign in KEY), "url": KEY, "description": said}
+    text = json.dumps(
+        {
+            "organic": [row],
+            "organic_results": [row],
+            "data": [row],
+            "web": {"results": [html]},
+        }
+    )
+    if form != "escaped":
+        return reply(text.encode(form))
+    for sign, escaped in (("/4711", "\\/4711"), ("sk-", "sk\\u002d"), ("%2f", "\\u00252f")):
+        text = text.replace(sign, escaped)
+    return reply(text.encode())
 
 
-@pytest.mark.parametrize("dialect", [Serper, SerpApi, JsonForm])
+@pytest.mark.parametrize("dialect", [Serper, SerpApi, Brave, JsonForm])
 @pytest.mark.parametrize(
     "bad",
     [
-        echo,
+        echo(),
+        echo("escaped"),
+        echo("utf-16"),
         reply(status=500),
         hang_up,
         endless,
@@ -319,9 +345,33 @@ def test_the_key_is_in_no_log_no_error_and_no_hit(
             shown = "".join(traceback.format_exception(error)) + repr(error.__context__)
         shown += repr(search) + repr(vars(search))
     assert server.requests
-    for form in (KEY, KEY.replace("+", "%2B").replace("/", "%2F")):
-        assert form not in shown
-        assert form not in caplog.text
+    for text in (shown, caplog.text):
+        assert KEY not in unquote(text)
+
+
+def test_the_key_is_in_no_stored_answer_and_in_no_address_that_is_fetched(tmp_path: Path) -> None:
+    image, encoded = picture()
+    thumbnail = reply(encoded, kind="image/jpeg")
+    row = {"title": KEY, "link": f"https://w.example/?k={KEY}", "snippet": KEY, "date": KEY}
+    store = AnswerStore(tmp_path)
+    with serving(thumbnail) as web, serving(reply({}, status=201)) as host:
+        row |= {"imageUrl": f"{web.address}/?k={quote(KEY, safe='')}"}
+        with serving(reply({"organic": [row]})) as server:
+            inner = live(server, host=PictureHost(host.address))
+            engine = {"engine": "serper"}
+            search = RecordedSearch(inner, store, engine=engine, mode="record_missing")
+
+            async def go() -> None:
+                await search.search_text("velmora", num_hits=1)
+                assert len(await search.search_image(image, num_hits=1)) == 1
+                await search.close()
+
+            asyncio.run(go())
+    stored = [pq.read_table(path).to_pylist() for path in tmp_path.glob("*.parquet")]
+    assert sum(map(len, stored)) == 2
+    assert "[key]" in repr(stored)
+    assert KEY not in unquote(repr(stored))
+    assert KEY not in unquote(web.requests[0].line)
 
 
 def test_a_service_that_fails_again_and_again_is_left_alone() -> None:

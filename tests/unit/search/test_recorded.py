@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -108,6 +109,32 @@ def test_what_is_stored_is_not_asked_again(tmp_path: Path) -> None:
     assert again.num_asked == 1
 
 
+def test_200_searches_at_once_are_recorded_and_replayed_beside_other_work(tmp_path: Path) -> None:
+    texts = [text(f"velmora {number % 150}") for number in range(200)]
+
+    async def all_at_once(search: SearchProvider) -> tuple[list[object], int]:
+        turns = 0
+
+        async def turn() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        turning = asyncio.create_task(turn())
+        answers = await asyncio.gather(*(work(search) for work in texts))
+        turning.cancel()
+        return answers, turns
+
+    inner = CountingSearch({f"velmora {number}": HITS[: number % 4] for number in range(150)})
+    (first,) = run(recorded(tmp_path, inner), all_at_once)
+    (second,) = run(recorded(tmp_path, None, "replay"), all_at_once)
+    assert inner.num_asked == 150
+    assert first[0] == second[0] == [HITS[: number % 150 % 4] for number in range(200)]
+    # Were the files read in the loop, it would turn once before and once after all of them.
+    assert min(first[1], second[1]) > 10
+
+
 def test_a_miss_in_replay_says_how_to_record_it(tmp_path: Path) -> None:
     with pytest.raises(SearchUnavailable) as caught:
         run(recorded(tmp_path, engine(), "replay"), text("dragon"))
@@ -152,6 +179,35 @@ def test_equal_searches_at_once_are_asked_and_paid_once(tmp_path: Path) -> None:
     with billed() as bill:
         run(recorded(tmp_path, inner), text())
     assert bill.usd == 0.0
+
+
+def test_who_looks_just_before_an_answer_is_stored_does_not_ask_again(tmp_path: Path) -> None:
+    class SlowStore(AnswerStore):
+        """Tells the second one who looks only later what it saw."""
+
+        num_looks = 0
+        has_answer = threading.Event()
+
+        def find(self, key: str, *, num_hits: int) -> Answer | None:
+            self.num_looks += 1
+            is_second = self.num_looks == 2
+            found = super().find(key, num_hits=num_hits)
+            if is_second:
+                assert self.has_answer.wait(60)
+            return found
+
+        def add(self, answer: Answer) -> None:
+            super().add(answer)
+            self.has_answer.set()
+
+    inner = engine()
+    search = RecordedSearch(inner, SlowStore(tmp_path), engine=ENGINE, mode="record_missing")
+
+    async def twice(search: SearchProvider) -> list[object]:
+        return await asyncio.gather(text()(search), text()(search))
+
+    assert run(search, twice) == [[HITS, HITS]]
+    assert inner.num_asked == 1
 
 
 def test_an_outage_is_not_stored(tmp_path: Path) -> None:

@@ -86,3 +86,21 @@ def test_recorded_episodes_are_replayed_byte_for_byte_without_the_service(
     # What was never asked is an outage and no empty answer.
     _, ends = _run(replay, tmp_path, num_tasks=12)
     assert StopReason.INFRASTRUCTURE in ends
+
+
+def test_a_spent_budget_ends_episodes_as_infrastructure_and_sends_nothing_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = LiveSearchParams(max_per_second=1e6, deadline_s=120.0, max_calls=5)
+    row = {"title": "Velmora", "link": "https://w.example/1", "snippet": "A mill of 1731."}
+    with serving(reply({"data": [{**row, "thumbnail": _THUMBNAIL}]})) as server:
+        monkeypatch.setenv("AGENTIC_SEARCH_URL", server.address)
+        params = SearchParams(type="json", recording="record_missing", live=live)
+        _, ends = _run(params, tmp_path)
+        assert len(server.requests) == 5
+        # One picture for all, and a text for each of four episodes.
+        assert ends.count(StopReason.ANSWER) == 4
+        assert ends.count(StopReason.INFRASTRUCTURE) == 4
+        # What was paid for is kept: the next run, with a new budget, asks only for the rest.
+        _, ends = _run(params, tmp_path)
+    assert (len(server.requests), set(ends)) == (9, {StopReason.ANSWER})

@@ -1,5 +1,6 @@
 """A web server on this machine that answers as it is told, however badly."""
 
+import contextlib
 import datetime
 import json
 import socket
@@ -121,6 +122,23 @@ def reply(
 def silent(sock: socket.socket, _request: Request) -> None:
     """Say nothing until the caller hangs up."""
     sock.recv(1)
+
+
+def in_pieces(content: object) -> Answer:
+    """Return an answer that comes slowly, but comes."""
+    body = json.dumps(content).encode()
+
+    def answer(sock: socket.socket, _request: Request) -> None:
+        head = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        sock.sendall(f"HTTP/1.1 200 OK\r\n{head}\r\n".encode())
+        for start in range(0, len(body), 32):
+            sock.sendall(body[start : start + 32])
+            # A caller sends nothing more, so this only takes its time.
+            sock.settimeout(0.01)
+            with contextlib.suppress(TimeoutError):
+                sock.recv(1)
+
+    return answer
 
 
 def drip(sock: socket.socket, _request: Request) -> None:

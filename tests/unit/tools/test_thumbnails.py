@@ -2,7 +2,9 @@
 
 import asyncio
 import io
+import threading
 
+import pytest
 from PIL import Image, PngImagePlugin
 
 from agentic_vlm.params import SandboxParams
@@ -61,3 +63,18 @@ def test_pictures_of_a_corpus_are_decoded_here() -> None:
     assert good is not None
     assert good.size == RED.size
     assert bad is None
+
+
+def test_pictures_of_a_corpus_are_not_decoded_in_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    places: set[int] = set()
+
+    def note(_content: bytes, *, where: str) -> Image.Image:
+        places.add(threading.get_ident())
+        return RED
+
+    monkeypatch.setattr("agentic_vlm.tools.thumbnails.decode_image", note)
+    assert asyncio.run(LocalDecoder().decode([b"a", b"b"])) == [RED, RED]
+    assert places
+    assert threading.get_ident() not in places
