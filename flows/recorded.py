@@ -17,7 +17,8 @@ from agentic_vlm.params import load_params
 from agentic_vlm.schema import Rollout, ScoredAnswer, Trajectory
 from agentic_vlm.store import iter_records
 from flows.costs import CostLog
-from flows.experiments import Bench, Experiment
+from flows.experiments import Bench
+from flows.grid import Experiment
 
 TABLES = "tables"
 """Folder of the tables beside the page."""
@@ -48,7 +49,7 @@ class Recorded:
         """
         if experiment.name in self._runs:
             return
-        with self._bench.results(revision) as folder:
+        with self._bench.results(revision, models=experiment.models) as folder:
             self._runs[experiment.name] = _read_run(experiment, folder / "data" / "scores")
             rollouts = folder / "data" / "rollouts" / "records"
             rows = iter_records(rollouts, Rollout) if rollouts.exists() else ()
@@ -71,7 +72,15 @@ class Recorded:
         costs = CostLog(self._bench.root, self._bench.worktree, revision=self._bench.baseline)
         write_costs({name: costs.read(name) for name in names}, findings, self._out)
         width = max(len(outcome) for outcome in Outcome)
-        return [f"{one.claim.key:4} {one.outcome:{width}}  {one.claim.text}" for one in findings]
+        return [
+            f"{one.claim.key:4} {one.outcome:{width}}  {_seeds_behind(one):9}  {one.claim.text}"
+            for one in findings
+        ]
+
+
+def _seeds_behind(finding: Finding) -> str:
+    number = len(finding.seeds)
+    return "one seed" if number == 1 else f"{number} seeds"
 
 
 def write_page(folder: Path) -> list[Finding]:

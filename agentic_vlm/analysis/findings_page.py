@@ -25,6 +25,7 @@ questions are compared it is a difference of two means, and the samples are thos
   side of the bound.
 - *did not come out*: no part of the interval over all seeds lies there.
 - *undecided*: all else, missing experiments and fewer than {MIN_SAMPLES} samples included.
+- *one seed*: it rests on a single training, and another may come out otherwise.
 
 The interval speaks of other samples of the same kind, not of other seeds: those are listed one by
 one. Answers without a verdict are in no accuracy, outages of ours in nothing.
@@ -122,13 +123,18 @@ def _finding_table(findings: Sequence[Finding]) -> str:
             f"[{claim.key}](queries/{claim.key}.sql)",
             claim.text,
             claim.source or "-",
-            f"**{finding.outcome}**",
+            f"**{finding.outcome}**{_seed_note(finding)}",
             _say(found, claim.measure),
             "-" if found is None else str(found.n),
             f"{num_clear} of {finding.num_seeds} seeds",
         ]
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
+
+
+def _seed_note(finding: Finding) -> str:
+    """Return what is said behind an outcome that no other seed can confirm."""
+    return ", one seed" if len(finding.seeds) == 1 else ""
 
 
 def _seed_table(findings: Sequence[Finding]) -> str:
@@ -268,6 +274,7 @@ def _as_json(finding: Finding, experiments: Experiments) -> dict[str, object]:
         "reasons": explain(finding, experiments.runs, experiments.curves),
         "estimate": None if finding.estimate is None else _rounded(finding.estimate),
         "num_seeds": finding.num_seeds,
+        "rests_on_one_seed": len(finding.seeds) == 1,
         "seeds": [
             {
                 "seed": result.seed,

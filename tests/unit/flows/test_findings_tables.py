@@ -15,8 +15,8 @@ from agentic_vlm.analysis.grid_tables import Grid, Planned, read_grid_tables, wr
 from agentic_vlm.errors import AgenticError, ArtifactMissing, RecordError
 from agentic_vlm.store.database import open_parts
 from agentic_vlm.store.questions import answer
-from flows.experiments import plan_experiments, read_grid
 from flows.findings import main
+from flows.grid import plan_experiments, read_grid
 from flows.recorded import write_page
 
 pytestmark = pytest.mark.slow
