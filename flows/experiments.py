@@ -30,7 +30,8 @@ from flows.worktree import ExperimentFailed, ask, open_worktree
 _WORKTREE = ".scratch/findings/worktree"
 _SUMMARY = "metrics/summary.json"
 _SCORES = "data/scores"
-_ROLLOUTS = "data/rollouts/records"
+_ROLLOUTS = ("data/rollouts/records", "data/curated/records")
+"""Rollouts, and the samples that they are about."""
 _TRAINED = "rl"
 """Model that the rollouts belong to."""
 _BEGUN = ".scratch/experiment"
@@ -167,7 +168,7 @@ class Bench:
 
     @contextmanager
     def results(self, revision: str, *, models: Sequence[str] = ()) -> Iterator[Path]:
-        """Give a folder with the scores and the rollouts of a recorded experiment.
+        """Give a folder with the scores of a recorded experiment, its rollouts and their samples.
 
         Rollouts are missing where there was no RL.
 
@@ -181,12 +182,12 @@ class Bench:
         files = dvc.api.DVCFileSystem(str(self.root), rev=revision)
         places = [f"{_SCORES}/{model}" for model in models] or [_SCORES]
         if not models or _TRAINED in models:
-            places.append(_ROLLOUTS)
+            places += _ROLLOUTS
         with tempfile.TemporaryDirectory(prefix="findings-") as name:
             folder = Path(name)
             for place in places:
                 (folder / place).parent.mkdir(parents=True, exist_ok=True)
-                if place == _ROLLOUTS and not files.exists(place):
+                if place in _ROLLOUTS and not files.exists(place):
                     continue
                 try:
                     files.get(place, str(folder / place), recursive=True)

@@ -10,7 +10,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from agentic_vlm.errors import RecordError
 from flows.dag import Node
@@ -21,8 +21,15 @@ STAGE_START_S = 3.5
 two experiments on two cores."""
 EXPERIMENT_S = 7.0
 """Seconds to begin, record and read an experiment; measured likewise."""
-BESIDE = 1.4
-"""Times as long as alone that an experiment takes with one thread beside another on two cores."""
+
+
+class Seconds(NamedTuple):
+    """What a stage took."""
+
+    wall_s: float
+    """On the clock, with all cores."""
+    cpu_s: float
+    """Of CPU time: what it takes at most on the clock with one thread, beside another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +38,7 @@ class Work:
 
     key: str
     name: str
-    seconds: float
+    seconds: Seconds
 
 
 class Forecast:
@@ -41,14 +48,14 @@ class Forecast:
         self,
         nodes: Sequence[Node],
         *,
-        seconds: Mapping[str, float],
+        seconds: Mapping[str, Seconds],
         base: Mapping[str, Any],
     ) -> None:
         """Take what was measured.
 
         Args:
             nodes: the graph, upstream first.
-            seconds: seconds by name of the stage run, such as `evaluate-rl`; unknown ones are 0.
+            seconds: by name of the stage run, such as `evaluate-rl`; unknown ones take none.
             base: params with which they were measured.
         """
         self._nodes = tuple(nodes)
@@ -79,11 +86,11 @@ class Forecast:
                 works.append(Work(keys[node.name], node.name, self._guess(node.name, params)))
         return works
 
-    def _guess(self, name: str, params: Mapping[str, Any]) -> float:
-        measured = self._seconds.get(name.replace("@", "-"), 0.0)
+    def _guess(self, name: str, params: Mapping[str, Any]) -> Seconds:
+        measured = self._seconds.get(name.replace("@", "-"), Seconds(0.0, 0.0))
         usual = _amount(name, self._base)
         share = _amount(name, params) / usual if usual else 1.0
-        return STAGE_START_S + measured * share
+        return Seconds(*(STAGE_START_S + value * share for value in measured))
 
 
 def _look_up(params: Mapping[str, Any], key: str) -> Any:
@@ -133,7 +140,6 @@ def lay_out(
     """
     known = {work.key for name in done for work in works[name]}
     waiting, firsts = list(experiments), first_of_seeds(experiments)
-    slower = BESIDE if num_jobs > 1 else 1.0
     running: list[Span] = []
     spans: list[Span] = []
     now_s = 0.0
@@ -145,7 +151,9 @@ def lay_out(
                 break
             waiting.remove(one)
             fresh = [work for work in works[one.name] if not shares or work.key not in known]
-            took_s = EXPERIMENT_S + slower * sum(work.seconds for work in fresh)
+            took_s = EXPERIMENT_S + sum(
+                max(work.seconds) if num_jobs > 1 else work.seconds.wall_s for work in fresh
+            )
             running.append(Span(one, now_s, now_s + took_s, tuple(work.name for work in fresh)))
             spans.append(running[-1])
         ended = min(running, key=lambda span: span.end_s)
@@ -164,7 +172,7 @@ def total_s(spans: Sequence[Span]) -> float:
     return max((span.end_s for span in spans), default=0.0)
 
 
-def read_seconds(root: Path) -> dict[str, float]:
+def read_seconds(root: Path) -> dict[str, Seconds]:
     """Return what the stages of a checkout took when they ran last, by name of the run.
 
     Raises:
@@ -173,7 +181,8 @@ def read_seconds(root: Path) -> dict[str, float]:
     found = {}
     for path in sorted((root / "metrics" / "timings").glob("*.json")):
         try:
-            found[path.stem] = float(json.loads(path.read_text(encoding="utf-8"))["wall_s"])
+            facts = json.loads(path.read_text(encoding="utf-8"))
+            found[path.stem] = Seconds(float(facts["wall_s"]), float(facts["cpu_s"]))
         except (ValueError, KeyError, TypeError) as fault:
             fix = "delete it; the next run of the stage writes it again"
             raise RecordError(str(path), f"not what a stage writes: {fault}", fix) from fault

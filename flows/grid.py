@@ -47,8 +47,9 @@ class Grid(BaseModel):
     """In the order in which they run."""
     variants: dict[str, Variant]
     """By name; a list stands for its overrides."""
-    seconds: dict[str, float] = {}
-    """Seconds of a stage by name of its run, such as `evaluate-rl`; for the forecast alone."""
+    seconds: dict[str, tuple[float, float]] = {}
+    """Seconds on the clock and of CPU time by name of a stage run, such as `evaluate-rl`; for the
+    forecast alone."""
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:

@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 
 from flows.dag import load_nodes
 from flows.experiments import Bench
-from flows.forecast import Forecast, Span, Work, lay_out, read_seconds, total_s
+from flows.forecast import Forecast, Seconds, Span, Work, lay_out, read_seconds, total_s
 from flows.grid import Experiment, Grid
 
 
@@ -45,7 +45,10 @@ class Plan:
         targets = () if is_whole else {name for one in experiments for name in one.targets}
         forecast = Forecast(
             load_nodes(place, targets=sorted(targets)),
-            seconds={**grid.seconds, **read_seconds(bench.root)},
+            seconds={
+                **{name: Seconds(*given) for name, given in grid.seconds.items()},
+                **read_seconds(bench.root),
+            },
             base=_parse(bench.baseline_params()),
         )
         return cls(

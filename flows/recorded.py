@@ -6,7 +6,7 @@ from pathlib import Path
 from agentic_vlm.analysis.calls import CallKind
 from agentic_vlm.analysis.claims import CLAIMS, Claim
 from agentic_vlm.analysis.costs_page import write_costs
-from agentic_vlm.analysis.dynamics import StepFigures, rl_curves
+from agentic_vlm.analysis.dynamics import StepFigures, rl_curves, rl_curves_by_family
 from agentic_vlm.analysis.findings import Finding, GridRun, Outcome, judge_claim
 from agentic_vlm.analysis.findings_page import Experiments, write_findings
 from agentic_vlm.analysis.grid_tables import Grid, Planned, read_grid_tables, write_grid
@@ -14,7 +14,7 @@ from agentic_vlm.analysis.scores import Summary, parse_summary
 from agentic_vlm.analysis.tool_use import kinds_of
 from agentic_vlm.evaluation.summary import column_of, summarize_model
 from agentic_vlm.params import load_params
-from agentic_vlm.schema import Rollout, ScoredAnswer, Trajectory
+from agentic_vlm.schema import CuratedSample, Rollout, ScoredAnswer, Trajectory
 from agentic_vlm.store import iter_records
 from flows.costs import CostLog
 from flows.experiments import Bench
@@ -40,6 +40,7 @@ class Recorded:
         self._out = out
         self._runs: dict[str, GridRun] = {}
         self._curves: dict[str, list[StepFigures]] = {}
+        self._families: dict[str, dict[str, list[StepFigures]]] = {}
 
     def add(self, experiment: Experiment, revision: str) -> None:
         """Read the results of an experiment.
@@ -52,8 +53,12 @@ class Recorded:
         with self._bench.results(revision, models=experiment.models) as folder:
             self._runs[experiment.name] = _read_run(experiment, folder / "data" / "scores")
             rollouts = folder / "data" / "rollouts" / "records"
-            rows = iter_records(rollouts, Rollout) if rollouts.exists() else ()
+            rows = list(iter_records(rollouts, Rollout)) if rollouts.exists() else []
             self._curves[experiment.name] = rl_curves(rows)
+            curated = folder / "data" / "curated" / "records"
+            samples = iter_records(curated, CuratedSample) if curated.exists() else ()
+            families = {sample.sample_id: sample.family for sample in samples}
+            self._families[experiment.name] = rl_curves_by_family(rows, families)
 
     def write(self) -> list[str]:
         """Write the tables, the page that they make, and the costs; return one line per claim."""
@@ -66,6 +71,7 @@ class Recorded:
             ),
             tuple(self._runs[name] for name in names if name in self._runs),
             self._curves,
+            self._families,
         )
         write_grid(grid, self._out / TABLES)
         findings = write_page(self._out)
@@ -103,6 +109,7 @@ def write_page(folder: Path) -> list[Finding]:
         {run.name: _summary(run) for run in grid.runs},
         grid.runs,
         grid.curves,
+        grid.families,
     )
     write_findings(findings, experiments, folder)
     return findings

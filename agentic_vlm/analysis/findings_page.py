@@ -10,6 +10,7 @@ from agentic_vlm.analysis.dynamics import StepFigures
 from agentic_vlm.analysis.estimates import Estimate
 from agentic_vlm.analysis.findings import MIN_SAMPLES, Finding, GridRun, Outcome
 from agentic_vlm.analysis.findings_figures import draw_findings, draw_training
+from agentic_vlm.analysis.grid_families import family_sections
 from agentic_vlm.analysis.reasons import explain
 from agentic_vlm.analysis.scores import Entry, ModelScores, Summary, interval, percent, title_of
 from agentic_vlm.analysis.tool_use import count_kinds, kinds_by_family_table
@@ -51,6 +52,8 @@ class Experiments:
     """Their answers."""
     curves: Mapping[str, Sequence[StepFigures]] = field(default_factory=dict)
     """RL by name of the experiment."""
+    families: Mapping[str, Mapping[str, Sequence[StepFigures]]] = field(default_factory=dict)
+    """The same by family."""
 
 
 def write_findings(findings: Sequence[Finding], experiments: Experiments, folder: Path) -> None:
@@ -101,6 +104,7 @@ def render_findings(findings: Sequence[Finding], experiments: Experiments) -> st
         " nats per token, estimates the entropy ([query](queries/training.sql);"
         " [ends](queries/training_ends.sql) of each experiment).",
         "![RL by variant](training.png)",
+        *family_sections(experiments.runs, experiments.families),
         "## By seed",
         _seed_table(findings),
         "## Experiments",

@@ -287,7 +287,8 @@ def test_equal_findings_give_equal_bytes(answers, tmp_path):
     assert files == [
         "findings.json", "findings.md", "findings.png", "findings.svg", "queries/X.sql",
         "queries/experiments.sql", "queries/kinds.sql", "queries/training.sql",
-        "queries/training_ends.sql", "training.png", "training.svg",
+        "queries/training_ends.sql", "queries/training_families.sql", "training.png",
+        "training.svg",
     ]  # fmt: skip
     for name in files:
         assert (one / name).read_bytes() == (two / name).read_bytes()

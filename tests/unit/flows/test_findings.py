@@ -319,7 +319,7 @@ def test_a_wrong_override_ends_the_grid_before_anything_runs(committed, tmp_path
 
 def test_a_dry_run_foretells_each_experiment_and_makes_nothing(grid_project, capsys):
     (grid_project / "metrics/timings").mkdir(parents=True)
-    (grid_project / "metrics/timings/report.json").write_text('{"wall_s": 113.0}')
+    (grid_project / "metrics/timings/report.json").write_text('{"wall_s": 113.0, "cpu_s": 9}')
     arguments = ["--root", str(grid_project), "--grid", str(grid_project / "grid.yaml")]
     assert main([*arguments, "--dry"]) == 0
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]

@@ -4,7 +4,14 @@ import pytest
 
 from agentic_vlm.errors import RecordError
 from flows.dag import Node
-from flows.forecast import BESIDE, EXPERIMENT_S, STAGE_START_S, Forecast, lay_out, read_seconds
+from flows.forecast import (
+    EXPERIMENT_S,
+    STAGE_START_S,
+    Forecast,
+    Seconds,
+    lay_out,
+    read_seconds,
+)
 from flows.grid import Experiment
 from flows.grid_run import Pace
 
@@ -22,7 +29,12 @@ BASE = {
     "train_rl": {"num_steps": 50, "method": "grpo"},
     "evaluate": {"modes": {"sft": ["agent"], "rl": ["agent"]}},
 }
-SECONDS = {"build_base": 900.0, "train_sft": 100.0, "train_rl": 200.0, "evaluate-rl": 10.0}
+SECONDS = {
+    "build_base": Seconds(900.0, 900.0),
+    "train_sft": Seconds(100.0, 190.0),
+    "train_rl": Seconds(200.0, 280.0),
+    "evaluate-rl": Seconds(10.0, 8.0),
+}
 WHOLE = Experiment(0, "grpo", ())
 REJECTION = Experiment(0, "rejection", (), ("rl",))
 SHORT = Experiment(0, "short", (), ("sft",))
@@ -54,9 +66,9 @@ def test_only_what_the_models_of_an_experiment_need_is_run(forecast, works):
 
 
 def test_seconds_grow_with_the_steps_and_with_the_modes(works):
-    seconds = {work.name: work.seconds - STAGE_START_S for work in works["seed-0-rejection"]}
+    seconds = {work.name: work.seconds.wall_s - STAGE_START_S for work in works["seed-0-rejection"]}
     assert seconds == {"train_sft": 100.0, "train_rl": 100.0, "evaluate@rl": 10.0}
-    assert works["seed-0-short"][0].seconds == STAGE_START_S + 1.0
+    assert works["seed-0-short"][0].seconds == (STAGE_START_S + 1.0, STAGE_START_S + 1.9)
 
 
 def test_a_stage_with_equal_params_and_equal_stages_before_it_runs_once(works):
@@ -80,9 +92,8 @@ def test_variants_wait_for_the_first_of_their_seed_and_another_seed_goes_before_
     first, other, rejection, _ = spans
     assert other.start_s == first.start_s == 0.0
     assert rejection.start_s == first.end_s
-    # Two at once have a thread each, so that each takes longer than alone.
-    alone = lay_out([WHOLE], works, num_jobs=1)[0]
-    assert first.end_s - EXPERIMENT_S == BESIDE * (alone.end_s - EXPERIMENT_S)
+    # Two at once have a thread each: a stage takes its CPU seconds, or what it waits for.
+    assert first.end_s == EXPERIMENT_S + 5 * STAGE_START_S + 190.0 + 280.0 + 10.0
 
 
 def test_the_pace_of_what_has_ended_corrects_the_forecast():
@@ -96,8 +107,8 @@ def test_seconds_come_from_the_last_run_of_each_stage_and_damage_is_named(tmp_pa
     assert read_seconds(tmp_path) == {}
     folder = tmp_path / "metrics/timings"
     folder.mkdir(parents=True)
-    (folder / "evaluate-rl.json").write_text('{"wall_s": 12.5}')
-    assert read_seconds(tmp_path) == {"evaluate-rl": 12.5}
+    (folder / "evaluate-rl.json").write_text('{"wall_s": 12.5, "cpu_s": 20}')
+    assert read_seconds(tmp_path) == {"evaluate-rl": (12.5, 20.0)}
     (folder / "curate.json").write_text('{"cpu_s": 1}')
     with pytest.raises(RecordError, match=r"curate\.json.*\n.*fix: delete it"):
         read_seconds(tmp_path)
