@@ -108,7 +108,7 @@ def _card(card: CheckpointCard | None) -> str:
     """Return the card of a checkpoint, as lineage in SQL knows it."""
     if card is None:
         return "It has no card here: another server holds it, or it was removed."
-    shown = card.model_dump(include=_SHOWN)
+    shown = card.model_dump(include=set(_SHOWN))
     rows = [[name.replace("_", " "), str(shown[name])] for name in _SHOWN if shown[name] != ""]
     notes = [f"- {escape(note)}" for note in card.notes]
     parts = [table(["card", "value"], rows), *(["\n".join(notes)] if notes else [])]
