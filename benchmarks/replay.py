@@ -1,9 +1,9 @@
 """Runs stored trajectories again, and then altered ones: is every alteration found?
 
 `python benchmarks/replay.py scores --limit 1000 --root .`: first every trajectory as it is stored;
-then, for each kind of alteration, every trajectory that has a place for it, altered in one place
-drawn by its id. The last line is one JSON object: outcomes of the untouched ones, what differed,
-and by kind how many alterations were made and how many were found.
+then, for each kind of alteration, every one that was equal and has a place for it, altered in one
+place drawn by its id. The last line is one JSON object: outcomes of the untouched ones, what
+differed, and by kind how many alterations were made and how many were found.
 
 Code or a query that is altered in text and action alike is a different trajectory, not a damaged
 one: what is compared is what it gives, so that such an alteration is found where it changes that.
@@ -185,11 +185,17 @@ async def measure(entries: Sequence[Entry], pictures: ImageStore, root: Path) ->
             return [one async for one in results]
 
         untouched = await run(entries, pictures)
+        # What cannot be run again as it is, for want of a picture or a sample, tells nothing.
+        good = [
+            entry
+            for entry, one in zip(entries, untouched, strict=True)
+            if one.outcome is Outcome.EQUAL
+        ]
         found: dict[str, dict[str, object]] = {}
         for name, alter in ALTERATIONS.items():
-            changed = list(alter_all(entries, alter))
+            changed = list(alter_all(good, alter))
             found[name] = _told(changed, await run(changed, pictures))
-        shown = [entry for entry in entries if any(_shown(entry.trajectory))]
+        shown = [entry for entry in good if any(_shown(entry.trajectory))]
         damaged = frozenset(next(_shown(entry.trajectory)) for entry in shown)
         found[BYTES] = _told(shown, await run(shown, _Damaged(pictures, damaged)))
     outcomes = Counter(one.outcome.value for one in untouched)
