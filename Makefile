@@ -3,6 +3,8 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 RUN := $(BIN)/python
+# Experiments of `make findings` at once.
+JOBS ?= 2
 
 # The commands in dvc.yaml say `python`: it must be the one of .venv.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -61,7 +63,7 @@ test-attacks: env ## every attack on the sandbox, four ways; minutes
 
 findings: env ## control runs of the trained model, if there is one; then the experiment over several seeds
 	@test ! -f models/rl/card.json || $(MAKE) controls
-	$(RUN) -m flows.findings
+	$(RUN) -m flows.findings --jobs $(JOBS)
 
 controls: env ## the trained model with tools, without, and under every change of tools; minutes
 	$(RUN) -m agentic_vlm.evaluation controls pocket data/suites/pocket --limit 210 \

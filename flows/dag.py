@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dvc.dependency import ParamsDependency
 from dvc.exceptions import DvcException
 from dvc.lock import LockError
 from dvc.repo import Repo
@@ -36,6 +37,10 @@ class Node:
     """Work pool whose machines run it where the server has that pool; empty for this machine."""
     outputs: tuple[str, ...]
     """What it writes, relative to the root; metrics and plots are among them."""
+    params: tuple[str, ...] = ()
+    """Keys of params.yaml that it depends on."""
+    is_frozen: bool = False
+    """Whether DVC leaves it as it is, whatever it depends on."""
 
 
 def load_nodes(root: Path, *, targets: Sequence[str] = ()) -> list[Node]:
@@ -66,6 +71,13 @@ def load_nodes(root: Path, *, targets: Sequence[str] = ()) -> list[Node]:
                     retries=int((stage.meta or {}).get("retries", 0)),
                     pool=str((stage.meta or {}).get("pool", "")),
                     outputs=tuple(sorted(out.def_path for out in stage.outs)),
+                    params=tuple(
+                        str(key)
+                        for one in stage.deps
+                        if isinstance(one, ParamsDependency)
+                        for key in one.params
+                    ),
+                    is_frozen=bool(stage.frozen),
                 )
                 for stage in planned
             ]

@@ -1,23 +1,27 @@
-"""A grid of DVC experiments: one per seed and variant, run in a git worktree of its own.
+"""DVC experiments of a grid: one per seed and variant, run in a git worktree.
 
 The worktree holds the last commit and shares the cache, so that stages which experiments have in
 common run once and a killed training resumes where it stopped. `dvc exp save` records each result;
-what is recorded for this commit with these params is not run again.
+what is recorded for this commit with these params is not run again. Experiments that run at once
+have a worktree each.
 """
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import dvc.api
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
 
-from agentic_vlm.errors import ArtifactMissing, ParamsError
-from agentic_vlm.params import read_yaml
+from agentic_vlm.errors import ArtifactMissing
+from agentic_vlm.evaluation.summary import summarize
+from agentic_vlm.params import load_params
+from agentic_vlm.runlog import write_json
+from agentic_vlm.schema import ScoredAnswer
+from agentic_vlm.store import iter_records
+from flows.grid import Experiment
 from flows.params import apply_overlays, parse_override
 from flows.proc import run_child
 from flows.workspace import claim_records
@@ -25,119 +29,41 @@ from flows.worktree import ExperimentFailed, ask, open_worktree
 
 _WORKTREE = ".scratch/findings/worktree"
 _SUMMARY = "metrics/summary.json"
-_ROLLOUTS = "data/rollouts/records"
+_SCORES = "data/scores"
+_ROLLOUTS = ("data/rollouts/records", "data/curated/records")
+"""Rollouts, and the samples that they are about."""
+_TRAINED = "rl"
+"""Model that the rollouts belong to."""
+_BEGUN = ".scratch/experiment"
+"""File in a worktree with the name of the experiment that it is at."""
 _NUM_LAST_LINES = 20
 _DVC = (sys.executable, "-m", "dvc")
-
-
-class Round(BaseModel):
-    """A part of the grid: every one of these seeds with every one of these variants."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    seeds: tuple[int, ...] = Field(min_length=1)
-    """Values of the root field `seed`."""
-    variants: tuple[str, ...] = Field(min_length=1)
-    """Names of variants."""
-
-
-class Grid(BaseModel):
-    """What to run."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    rounds: tuple[Round, ...] = Field(min_length=1)
-    """In the order in which they run."""
-    variants: dict[str, tuple[str, ...]]
-    """Overrides on params.yaml by name of the variant."""
-
-    @model_validator(mode="after")
-    def _names_are_known(self) -> Self:
-        named = {name for part in self.rounds for name in part.variants}
-        if unknown := sorted(named - set(self.variants)):
-            raise ValueError(f"rounds name {', '.join(unknown)}, which variants does not have")
-        return self
-
-    def pairs(self) -> list[tuple[int, str]]:
-        """Return seed and variant of each experiment, each once, in order."""
-        return list(
-            dict.fromkeys(
-                (seed, name)
-                for part in self.rounds
-                for seed in part.seeds
-                for name in part.variants
-            )
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Experiment:
-    """One seed with one variant."""
-
-    seed: int
-    """Value of the root field `seed`."""
-    variant: str
-    """Name of the variant."""
-    overrides: tuple[str, ...]
-    """What the variant changes, as KEY=VALUE."""
-
-    @property
-    def name(self) -> str:
-        """Name of the DVC experiment."""
-        return f"seed-{self.seed}-{self.variant}"
-
-
-def read_grid(path: Path) -> Grid:
-    """Read the grid.
-
-    Raises:
-        ParamsError: it has another form.
-    """
-    try:
-        return Grid.model_validate(read_yaml(path))
-    except ValidationError as fault:
-        first = fault.errors(include_url=False)[0]
-        where = f"{path.name}, {'.'.join(str(key) for key in first['loc'])}"
-        fix = "a round lists seeds and names of variants; variants maps names to KEY=VALUE"
-        raise ParamsError(where, first["msg"], fix) from fault
-
-
-def plan_experiments(
-    grid: Grid, *, seeds: Sequence[int] = (), variants: Sequence[str] = ()
-) -> list[Experiment]:
-    """Return the experiments in the order of the rounds.
-
-    Args:
-        grid: the whole grid.
-        seeds: seeds to run, of the grid or not, each with every variant; empty for the rounds.
-        variants: names of variants to run; empty for all.
-
-    Raises:
-        ParamsError: the grid has no such variant.
-    """
-    unknown = sorted(set(variants) - set(grid.variants))
-    if unknown:
-        fix = f"there are {', '.join(grid.variants)}"
-        raise ParamsError(", ".join(unknown), "no such variant in the grid", fix)
-    pairs = grid.pairs()
-    if seeds:
-        # Variants of a seed stay together, so that what they share runs once.
-        names = dict.fromkeys(name for _, name in pairs)
-        pairs = [(seed, name) for seed in dict.fromkeys(seeds) for name in names]
-    return [
-        Experiment(seed, name, grid.variants[name])
-        for seed, name in pairs
-        if not variants or name in variants
-    ]
 
 
 class Bench:
     """Where the experiments of one commit run, and where their results are found again."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, baseline: str = "", number: int = 1) -> None:
+        """Take the last commit of a project.
+
+        Args:
+            root: root of the project, a git and DVC repository.
+            baseline: commit to run in its place.
+            number: number of the worktree, from 1.
+        """
         self.root = root
-        self.baseline = self._git("rev-parse", "HEAD")
-        self.worktree = root / _WORKTREE
+        self.baseline = baseline or self._git("rev-parse", "HEAD")
+        self._rendered: dict[Experiment, str] = {}
+        self.worktree = root / (_WORKTREE if number == 1 else f"{_WORKTREE}-{number}")
+
+    def beside(self, number: int) -> "Bench":
+        """Return a bench for the same commit with the worktree of that number."""
+        return Bench(self.root, baseline=self.baseline, number=number)
+
+    def begun(self) -> str:
+        """Return the name of the experiment that the worktree holds half-done; empty for none."""
+        path = self.worktree / _BEGUN
+        return path.read_text(encoding="utf-8") if path.exists() else ""
 
     def has_changes(self) -> bool:
         """Tell whether tracked files differ from the commit; experiments do not see these edits."""
@@ -151,10 +77,16 @@ class Bench:
         """
         overlays: list[dict[str, object]] = [{"seed": experiment.seed}]
         overlays += [parse_override(text) for text in experiment.overrides]
-        with tempfile.TemporaryDirectory(prefix="findings-") as folder:
-            base = Path(folder) / "params.yaml"
-            base.write_text(self._show(self.baseline) + "\n", encoding="utf-8")
-            return apply_overlays(base, overlays)
+        if experiment not in self._rendered:
+            with tempfile.TemporaryDirectory(prefix="findings-") as folder:
+                base = Path(folder) / "params.yaml"
+                base.write_text(self.baseline_params() + "\n", encoding="utf-8")
+                self._rendered[experiment] = apply_overlays(base, overlays)
+        return self._rendered[experiment]
+
+    def baseline_params(self) -> str:
+        """Return the params.yaml of the commit."""
+        return self._show(self.baseline)
 
     def find(self, experiment: Experiment) -> str | None:
         """Return the revision that recorded the experiment for this commit and these params."""
@@ -174,42 +106,88 @@ class Bench:
         """
         open_worktree(self.root, self.worktree, revision=self.baseline)
 
-    def run(self, experiment: Experiment, *, on_line: Callable[[str], None]) -> str:
+    def run(
+        self,
+        experiment: Experiment,
+        *,
+        on_line: Callable[[str], None],
+        stages: Collection[str] = (),
+    ) -> str:
         """Run an experiment, record it, and return its revision.
+
+        Args:
+            experiment: what to run.
+            on_line: takes each line that DVC and the stages write.
+            stages: what its models need, by name; used where it names models. Results of other
+                stages are not recorded with it: they would be those of another experiment.
 
         Raises:
             ExperimentFailed: a stage failed; its last lines are in the message.
         """
         text = self.render_params(experiment)
         (self.worktree / "params.yaml").write_text(text, encoding="utf-8")
-        self._dvc(["repro"], experiment, on_line)
+        begun = self.worktree / _BEGUN
+        begun.parent.mkdir(exist_ok=True)
+        begun.write_text(experiment.name, encoding="utf-8")
+        self._dvc(["repro", *experiment.targets], experiment, on_line)
         message = f"findings: {experiment.name} {' '.join(experiment.overrides)}".strip()
         save = ["exp", "save", "--force", "--name", experiment.name, "--message", message]
         # DVC leaves out a metrics file without cache that no commit holds yet.
         save += ["--include-untracked", _SUMMARY]
+        if experiment.models:
+            self._write_summary(experiment)
+            self._forget_others(stages)
+            save += ["--", *experiment.targets]
         with claim_records(self.root, say=on_line):
             self._dvc(save, experiment, lambda line: None)
         revision = self.find(experiment)
         if revision is None:
             fix = "`dvc exp list` shows what is recorded; run again"
             raise ExperimentFailed(experiment.name, "DVC ran it but recorded nothing", fix)
+        begun.unlink()
         return revision
 
+    def _write_summary(self, experiment: Experiment) -> None:
+        """Write the scores for `dvc exp show`, as stage report does for a whole run."""
+        rows = [
+            row
+            for model in experiment.models
+            for row in iter_records(self.worktree / _SCORES / model / "scores", ScoredAnswer)
+        ]
+        num_bootstrap = load_params(self.worktree / "params.yaml").evaluate.num_bootstrap
+        summary = summarize(rows, num_bootstrap=num_bootstrap, seed=experiment.seed)
+        write_json(self.worktree / _SUMMARY, summary)
+
+    def _forget_others(self, stages: Collection[str]) -> None:
+        """Drop from the lock file what the stages that were not run have made before."""
+        yaml, path = YAML(), self.worktree / "dvc.lock"
+        lock = yaml.load(path)
+        for name in [name for name in lock["stages"] if name not in stages]:
+            del lock["stages"][name]
+        yaml.dump(lock, path)
+
     @contextmanager
-    def results(self, revision: str) -> Iterator[Path]:
-        """Give a folder with the scores, the summary and the rollouts of a recorded experiment.
+    def results(self, revision: str, *, models: Sequence[str] = ()) -> Iterator[Path]:
+        """Give a folder with the scores of a recorded experiment, its rollouts and their samples.
 
         Rollouts are missing where there was no RL.
+
+        Args:
+            revision: what recorded it.
+            models: models that it is about; empty for all.
 
         Raises:
             ArtifactMissing: the cache has lost them.
         """
         files = dvc.api.DVCFileSystem(str(self.root), rev=revision)
+        places = [f"{_SCORES}/{model}" for model in models] or [_SCORES]
+        if not models or _TRAINED in models:
+            places += _ROLLOUTS
         with tempfile.TemporaryDirectory(prefix="findings-") as name:
             folder = Path(name)
-            for place in (_SUMMARY, "data/scores", _ROLLOUTS):
+            for place in places:
                 (folder / place).parent.mkdir(parents=True, exist_ok=True)
-                if place == _ROLLOUTS and not files.exists(place):
+                if place in _ROLLOUTS and not files.exists(place):
                     continue
                 try:
                     files.get(place, str(folder / place), recursive=True)
@@ -231,7 +209,7 @@ class Bench:
         command = [*_DVC, "--wait-for-lock", *words]
         if run_child(command, cwd=self.worktree, on_line=keep):
             what = f"dvc {words[0]} failed\n" + "\n".join(last)
-            fix = f"the lines above say why; the work lies in {_WORKTREE}, and a new run resumes it"
+            fix = f"the lines above say why; the work lies in {self.worktree}; a new run resumes it"
             raise ExperimentFailed(experiment.name, what, fix)
 
     def _show(self, revision: str) -> str:

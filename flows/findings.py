@@ -1,122 +1,24 @@
 """`python -m flows.findings`: run the grid of experiments and say which claims came out."""
 
 import argparse
+import os
 import signal
 import sys
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
 from agentic_vlm.errors import AgenticError
-from flows.costs import MAX_SECONDS, MAX_USD, Budget, CostLog, read_budget
-from flows.experiments import (
-    Bench,
-    Experiment,
-    plan_experiments,
-    read_grid,
-)
+from flows.costs import MAX_SECONDS, MAX_USD, read_budget
+from flows.experiments import Bench
+from flows.grid import Experiment, plan_experiments, read_grid
+from flows.grid_plan import Plan
+from flows.grid_run import GridRunner
 from flows.recorded import Recorded, write_page
 from flows.settings import prepare_environment
 from flows.workspace import claim_workspace
-from flows.worktree import ExperimentFailed
 
 _GRID = Path(__file__).with_name("findings.yaml")
-
-
-@dataclass(slots=True)
-class Clock:
-    """Guesses the time left from what has run."""
-
-    firsts_s: list[float] = field(default_factory=list)
-    """Seconds of experiments that were the first of their seed."""
-    others_s: list[float] = field(default_factory=list)
-    """Seconds of the rest: they find the work that a seed's variants share done."""
-
-    def add(self, seconds: float, *, is_first: bool) -> None:
-        """Note how long an experiment took."""
-        (self.firsts_s if is_first else self.others_s).append(seconds)
-
-    def left_s(self, *, num_firsts: int, num_others: int) -> float | None:
-        """Return the seconds that so many experiments take; absent before the first has ended.
-
-        Where one kind has not run yet, the other stands in for it.
-
-        >>> Clock([100.0], [10.0, 20.0]).left_s(num_firsts=1, num_others=2)
-        130.0
-        """
-        firsts, others = self.firsts_s or self.others_s, self.others_s or self.firsts_s
-        if not firsts:
-            return None
-        mean_first, mean_other = sum(firsts) / len(firsts), sum(others) / len(others)
-        return num_firsts * mean_first + num_others * mean_other
-
-
-def run_grid(
-    bench: Bench,
-    experiments: Sequence[Experiment],
-    *,
-    say: Callable[[str], None],
-    on_result: Callable[[Experiment, str], None],
-    budget: Budget | None = None,
-) -> dict[str, str]:
-    """Run what is not recorded yet and return the revision of each experiment that has a result.
-
-    A failed experiment is told and left out; the grid goes on. One that has begun is brought to its
-    end, whatever it costs; when the budget is spent, those that are not recorded are left out.
-
-    Args:
-        bench: where the experiments run.
-        experiments: what to run, in order.
-        say: takes a line of progress.
-        on_result: takes each experiment that ran, with its revision, as soon as it has ended.
-        budget: what this call may cost; absent for no limit.
-    """
-    revisions: dict[str, str] = {}
-    clock, budget = Clock(), budget or Budget()
-    costs = CostLog(bench.root, bench.worktree, revision=bench.baseline)
-    found = {experiment.name: bench.find(experiment) for experiment in experiments}
-    firsts = {one.seed: one.name for one in reversed(experiments)}
-    open_ones = [one for one in experiments if found[one.name] is None]
-    if open_ones:
-        bench.open()
-    for number, experiment in enumerate(experiments, start=1):
-        head = f"[{number}/{len(experiments)}] {experiment.name}"
-        revision = found[experiment.name]
-        if revision is not None:
-            say(f"{head}: recorded, skipped")
-            revisions[experiment.name] = revision
-            continue
-        if excess := budget.excess():
-            budget.num_left_out += 1
-            say(f"{head}: left out, {excess}")
-            continue
-        num_firsts = sum(firsts[one.seed] == one.name for one in open_ones)
-        left_s = clock.left_s(num_firsts=num_firsts, num_others=len(open_ones) - num_firsts)
-        say(f"{head}: {_minutes(left_s)}")
-        start_s = time.monotonic()
-        try:
-            revisions[experiment.name] = bench.run(experiment, on_line=_stage_teller(head, say))
-        except ExperimentFailed as error:
-            say(str(error))
-        took_s = time.monotonic() - start_s
-        budget.add(seconds=took_s, usd=_book(costs, experiment, say))
-        if experiment.name in revisions:
-            clock.add(took_s, is_first=firsts[experiment.seed] == experiment.name)
-            on_result(experiment, revisions[experiment.name])
-        open_ones.remove(experiment)
-        say(f"{head}: ended after {took_s:.0f} s")
-    return revisions
-
-
-def _book(costs: CostLog, experiment: Experiment, say: Callable[[str], None]) -> float:
-    """Return the US dollars that an experiment cost; a bill that cannot be read stops no grid."""
-    try:
-        return costs.book(experiment.name).usd
-    except AgenticError as error:
-        say(f"{experiment.name}: what it cost is not known: {error}")
-        return 0.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -145,15 +47,16 @@ def _run(options: argparse.Namespace) -> int:
         bench.render_params(experiment)
     if bench.has_changes():
         _say("note: the last commit is run; changes that are not committed are no part of it")
+    recorded_ones = {one.name: revision for one in experiments if (revision := bench.find(one))}
     if options.dry:
-        for experiment in experiments:
-            state = "would run" if bench.find(experiment) is None else "recorded"
-            _say(f"{experiment.name:24} {state:10} {' '.join(experiment.overrides)}".rstrip())
+        plan = Plan.make(grid, experiments, bench, place=root)
+        for line in plan.tell(done=recorded_ones, num_jobs=options.jobs):
+            _say(line)
         return 0
     out = options.out or root / "findings"
     recorded = Recorded(bench, experiments, out=out)
     for experiment in experiments:
-        if revision := bench.find(experiment):
+        if revision := recorded_ones.get(experiment.name):
             recorded.add(experiment, revision)
 
     def on_result(experiment: Experiment, revision: str) -> None:
@@ -161,11 +64,17 @@ def _run(options: argparse.Namespace) -> int:
         recorded.add(experiment, revision)
         recorded.write()
 
-    if options.report:
-        revisions = {one.name: one.name for one in experiments if bench.find(one)}
-    else:
+    num_open = len(experiments) - len(recorded_ones)
+    _say(f"{len(recorded_ones)} recorded, {num_open} to run")
+    if num_open and not options.report:
         with claim_workspace(bench.worktree.parent, say=_say):
-            revisions = run_grid(bench, experiments, say=_say, on_result=on_result, budget=budget)
+            benches = [bench, *(bench.beside(number) for number in range(2, options.jobs + 1))]
+            for one in benches:
+                one.open()
+            share_cores(options.jobs)
+            plan = Plan.make(grid, experiments, bench, place=bench.worktree)
+            runner = GridRunner(benches, plan, say=_say, on_result=on_result, budget=budget)
+            recorded_ones = runner.run(experiments)
     for line in recorded.write():
         _say(line)
     _say(f"{out / 'findings.md'} has the figures; each run is a DVC experiment: dvc exp show")
@@ -174,27 +83,31 @@ def _run(options: argparse.Namespace) -> int:
             f"the budget ended it: {budget.excess()}; {budget.num_left_out} experiments are left "
             "out, and the same command goes on with them"
         )
-    return 0 if len(revisions) + budget.num_left_out == len(experiments) else 1
+    return 0 if len(recorded_ones) + budget.num_left_out == len(experiments) else 1
 
 
-def _stage_teller(head: str, say: Callable[[str], None]) -> Callable[[str], None]:
-    """Return what picks the names of stages that start out of the output of DVC."""
+def share_cores(num_jobs: int) -> None:
+    """Give each of several experiments its part of the cores, unless the environment has said.
 
-    def on_line(line: str) -> None:
-        if line.startswith("Running stage "):
-            stage = line.removeprefix("Running stage ").strip("':")
-            say(f"{head}: {stage}")
-
-    return on_line
-
-
-def _minutes(seconds: float | None) -> str:
-    return "time left: unknown" if seconds is None else f"about {seconds / 60:.0f} min left"
+    More threads than cores wait for each other. How many there are is part of a result: sums of
+    floating point depend on their order.
+    """
+    if num_jobs > 1:
+        num_threads = max(1, len(os.sched_getaffinity(0)) // num_jobs)
+        for name in ("AGENTIC_THREADS", "OMP_NUM_THREADS"):
+            os.environ.setdefault(name, str(num_threads))
 
 
 def _say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -211,7 +124,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=(), help="default: its rounds")
     parser.add_argument("--variants", nargs="+", default=(), help="default: all of the grid")
-    parser.add_argument("--dry", action="store_true", help="list what would run, and end")
+    parser.add_argument("--dry", action="store_true", help="list what would run, how long, and end")
+    parser.add_argument(
+        "--jobs", type=_positive, default=1, metavar="N", help="experiments at once; default: 1"
+    )
     parser.add_argument(
         "--report", action="store_true", help="run nothing; write the page of what is recorded"
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 from agentic_vlm.analysis.calls import CallKind
 from agentic_vlm.analysis.claims import CLAIMS, Claim
 from agentic_vlm.analysis.costs_page import write_costs
-from agentic_vlm.analysis.dynamics import StepFigures, rl_curves
+from agentic_vlm.analysis.dynamics import StepFigures, rl_curves, rl_curves_by_family
 from agentic_vlm.analysis.findings import Finding, GridRun, Outcome, judge_claim
 from agentic_vlm.analysis.findings_page import Experiments, write_findings
 from agentic_vlm.analysis.grid_tables import Grid, Planned, read_grid_tables, write_grid
@@ -14,10 +14,11 @@ from agentic_vlm.analysis.scores import Summary, parse_summary
 from agentic_vlm.analysis.tool_use import kinds_of
 from agentic_vlm.evaluation.summary import column_of, summarize_model
 from agentic_vlm.params import load_params
-from agentic_vlm.schema import Rollout, ScoredAnswer, Trajectory
+from agentic_vlm.schema import CuratedSample, Rollout, ScoredAnswer, Trajectory
 from agentic_vlm.store import iter_records
 from flows.costs import CostLog
-from flows.experiments import Bench, Experiment
+from flows.experiments import Bench
+from flows.grid import Experiment
 
 TABLES = "tables"
 """Folder of the tables beside the page."""
@@ -39,6 +40,7 @@ class Recorded:
         self._out = out
         self._runs: dict[str, GridRun] = {}
         self._curves: dict[str, list[StepFigures]] = {}
+        self._families: dict[str, dict[str, list[StepFigures]]] = {}
 
     def add(self, experiment: Experiment, revision: str) -> None:
         """Read the results of an experiment.
@@ -48,11 +50,15 @@ class Recorded:
         """
         if experiment.name in self._runs:
             return
-        with self._bench.results(revision) as folder:
+        with self._bench.results(revision, models=experiment.models) as folder:
             self._runs[experiment.name] = _read_run(experiment, folder / "data" / "scores")
             rollouts = folder / "data" / "rollouts" / "records"
-            rows = iter_records(rollouts, Rollout) if rollouts.exists() else ()
+            rows = list(iter_records(rollouts, Rollout)) if rollouts.exists() else []
             self._curves[experiment.name] = rl_curves(rows)
+            curated = folder / "data" / "curated" / "records"
+            samples = iter_records(curated, CuratedSample) if curated.exists() else ()
+            families = {sample.sample_id: sample.family for sample in samples}
+            self._families[experiment.name] = rl_curves_by_family(rows, families)
 
     def write(self) -> list[str]:
         """Write the tables, the page that they make, and the costs; return one line per claim."""
@@ -65,13 +71,22 @@ class Recorded:
             ),
             tuple(self._runs[name] for name in names if name in self._runs),
             self._curves,
+            self._families,
         )
         write_grid(grid, self._out / TABLES)
         findings = write_page(self._out)
         costs = CostLog(self._bench.root, self._bench.worktree, revision=self._bench.baseline)
         write_costs({name: costs.read(name) for name in names}, findings, self._out)
         width = max(len(outcome) for outcome in Outcome)
-        return [f"{one.claim.key:4} {one.outcome:{width}}  {one.claim.text}" for one in findings]
+        return [
+            f"{one.claim.key:4} {one.outcome:{width}}  {_seeds_behind(one):9}  {one.claim.text}"
+            for one in findings
+        ]
+
+
+def _seeds_behind(finding: Finding) -> str:
+    number = len(finding.seeds)
+    return "one seed" if number == 1 else f"{number} seeds"
 
 
 def write_page(folder: Path) -> list[Finding]:
@@ -94,6 +109,7 @@ def write_page(folder: Path) -> list[Finding]:
         {run.name: _summary(run) for run in grid.runs},
         grid.runs,
         grid.curves,
+        grid.families,
     )
     write_findings(findings, experiments, folder)
     return findings

@@ -1,6 +1,6 @@
 """report: scores, rollouts, probes -> tables, figures, examples and metrics/summary.json."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -8,14 +8,17 @@ from agentic_vlm.analysis.dynamics import pass_counts, rl_curves, rl_curves_by_f
 from agentic_vlm.analysis.examples import Example, choose_examples
 from agentic_vlm.analysis.flow import count_flow
 from agentic_vlm.analysis.report import TRAJECTORIES, ReportContent, write_report
+from agentic_vlm.analysis.report_tables import BenchmarkFigure
 from agentic_vlm.analysis.scores import parse_summary, title_of
 from agentic_vlm.analysis.work import count_work
 from agentic_vlm.curation.card import write_card
 from agentic_vlm.evaluation.contamination import contamination_table, find_twins
 from agentic_vlm.evaluation.suite_report import suite_figures, suite_tables
+from agentic_vlm.evaluation.suites import SUITES
 from agentic_vlm.evaluation.summary import column_of, summarize
 from agentic_vlm.runlog import write_json
 from agentic_vlm.schema import (
+    CheckpointCard,
     CuratedSample,
     Probe,
     RawSample,
@@ -45,6 +48,9 @@ STAGE = Stage(
         "data/sft",
         "data/rollouts",
         "data/scores",
+        "models/base/card.json",
+        "models/sft/card.json",
+        "models/rl/card.json",
     ),
     writes=("data/reports", "metrics/summary.json"),
     keeps_books=False,
@@ -105,6 +111,8 @@ def _write(
         pictures=ImageStore.open(*_image_folders(data, models)),
         suite_tables=suite_tables(scores, title_of),
         suite_figures=suite_figures(scores),
+        benchmarks=list(_benchmarks(scores)),
+        cards=_cards(context, scores),
         contamination=_contamination(context, scores),
     )
     with replacing_folder(context.write_to("data/reports")) as folder:
@@ -131,6 +139,27 @@ def _write_browser(content: ReportContent, path: Path) -> None:
         if trajectory.sample_id in samples
     )
     write_page(path, entries, content.pictures, title="Trajectories of the report")
+
+
+def _benchmarks(scores: list[ScoredAnswer]) -> Iterator[BenchmarkFigure]:
+    """Yield the figures of every benchmark that was asked, by its own rule."""
+    columns: dict[tuple[str, str], list[ScoredAnswer]] = {}
+    for score in scores:
+        if score.suite in SUITES:
+            columns.setdefault((column_of(score), score.suite), []).append(score)
+    for (model, suite), rows in sorted(columns.items()):
+        for position, figure in enumerate(SUITES[suite].aggregate(rows)):
+            yield BenchmarkFigure(model=model, suite=suite, position=position, **figure._asdict())
+
+
+def _cards(context: StageContext, scores: list[ScoredAnswer]) -> dict[str, CheckpointCard]:
+    """Return the card of each model that answered and has one, by the name in the summary."""
+    cards = {}
+    for column, model in {column_of(score): score.model for score in scores}.items():
+        path = context.root / "models" / model / "card.json"
+        if path.exists():
+            cards[column] = CheckpointCard.model_validate_json(path.read_bytes())
+    return cards
 
 
 def _contamination(context: StageContext, scores: list[ScoredAnswer]) -> str:

@@ -65,6 +65,7 @@ select
     avg(surprisal) as surprisal,
     avg(flat_groups) as flat_groups
 from read_parquet('{tables}/rl_steps.parquet')
+where family = 'all'
 group by variant, step
 order by all;
 """
@@ -76,6 +77,7 @@ with ranked as (
         row_number() over (partition by experiment order by step) as from_first,
         row_number() over (partition by experiment order by step desc) as from_last
     from read_parquet('{tables}/rl_steps.parquet')
+    where family = 'all'
 ),
 ends as (
     select *, 'first' as part from ranked where from_first <= 5
@@ -94,11 +96,42 @@ from ends
 group by experiment, part
 order by all;
 """
+TRAINING_FAMILIES = """\
+-- What did RL look like in its first and last five steps, by variant and family, over its seeds?
+with ranked as (
+    select
+        *,
+        row_number() over (partition by experiment, family order by step) as from_first,
+        row_number() over (partition by experiment, family order by step desc) as from_last
+    from read_parquet('{tables}/rl_steps.parquet')
+    where family <> 'all'
+),
+ends as (
+    select *, 'first' as part from ranked where from_first <= 5
+    union all
+    select *, 'last' as part from ranked where from_last <= 5
+)
+select
+    variant,
+    family,
+    part,
+    count(distinct seed) as num_seeds,
+    avg(accuracy) as accuracy,
+    avg(format) as format,
+    avg(calls) as calls,
+    avg(failed_calls) as failed_calls,
+    avg(tokens) as tokens,
+    avg(surprisal) as surprisal
+from ends
+group by variant, family, part
+order by all;
+"""
 PAGE_QUERIES = {
     "experiments": EXPERIMENTS,
     "kinds": KINDS,
     "training": TRAINING,
     "training_ends": TRAINING_ENDS,
+    "training_families": TRAINING_FAMILIES,
 }
 """Queries of the tables and figures beside the claims, by name."""
 

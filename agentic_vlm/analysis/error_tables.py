@@ -46,28 +46,39 @@ def evidence_table(episodes: Episodes, samples: Samples) -> str:
     """Return whether crops showed what the question is about, where that is known."""
     rows = []
     for model, own in episodes.items():
-        crops: list[bool] = []
+        num_crops = num_evident = 0
         seen: list[bool] = []
         unseen: list[bool] = []
         for episode in own:
-            sample = samples.get(episode.sample_id)
-            steps = [] if sample is None else sample.solution
-            boxes = [step for step in steps if step.kind is StepKind.CROP]
-            calls = [turn.action for turn in episode.turns if isinstance(turn.action, ToolCall)]
-            cuts = [call for call in calls if "crop(" in call.code]
-            if not boxes or not cuts:
+            found = count_evident_crops(episode, samples.get(episode.sample_id))
+            if found is None:
                 continue
-            hits = [any(shows_evidence(call, step) for step in boxes) for call in cuts]
-            crops += hits
-            (seen if any(hits) else unseen).append(episode.verdict is Verdict.CORRECT)
-        if crops:
-            shares = [_share(crops), str(len(seen)), _share(seen), str(len(unseen)), _share(unseen)]
-            rows.append([title_of(model), str(len(crops)), *shares])
+            num_crops, num_evident = num_crops + found[0], num_evident + found[1]
+            (seen if found[1] else unseen).append(episode.verdict is Verdict.CORRECT)
+        if num_crops:
+            shares = [str(len(seen)), _share(seen), str(len(unseen)), _share(unseen)]
+            rows.append(
+                [title_of(model), str(num_crops), percent(num_evident / num_crops), *shares]
+            )
     head = [
         "model", "crops", "show the evidence", "answers that saw it", "right of these",
         "answers that did not", "right of these",
     ]  # fmt: skip
     return table(head, rows) if rows else "No model cropped where the evidence is known."
+
+
+def count_evident_crops(episode: Trajectory, sample: RawSample | None) -> tuple[int, int] | None:
+    """Return how many crops an episode made and how many of them show what there is to see.
+
+    Absent where it made none, or where the solution does not say what there is to see.
+    """
+    steps = () if sample is None else sample.solution
+    boxes = [step for step in steps if step.kind is StepKind.CROP]
+    calls = [turn.action for turn in episode.turns if isinstance(turn.action, ToolCall)]
+    cuts = [call for call in calls if "crop(" in call.code]
+    if not boxes or not cuts:
+        return None
+    return len(cuts), sum(any(shows_evidence(call, step) for step in boxes) for call in cuts)
 
 
 def sequence_table(episodes: Episodes) -> str:

@@ -10,6 +10,7 @@ from agentic_vlm.analysis.dynamics import StepFigures
 from agentic_vlm.analysis.estimates import Estimate
 from agentic_vlm.analysis.findings import MIN_SAMPLES, Finding, GridRun, Outcome
 from agentic_vlm.analysis.findings_figures import draw_findings, draw_training
+from agentic_vlm.analysis.grid_families import family_sections
 from agentic_vlm.analysis.reasons import explain
 from agentic_vlm.analysis.scores import Entry, ModelScores, Summary, interval, percent, title_of
 from agentic_vlm.analysis.tool_use import count_kinds, kinds_by_family_table
@@ -25,6 +26,7 @@ questions are compared it is a difference of two means, and the samples are thos
   side of the bound.
 - *did not come out*: no part of the interval over all seeds lies there.
 - *undecided*: all else, missing experiments and fewer than {MIN_SAMPLES} samples included.
+- *one seed*: it rests on a single training, and another may come out otherwise.
 
 The interval speaks of other samples of the same kind, not of other seeds: those are listed one by
 one. Answers without a verdict are in no accuracy, outages of ours in nothing.
@@ -50,6 +52,8 @@ class Experiments:
     """Their answers."""
     curves: Mapping[str, Sequence[StepFigures]] = field(default_factory=dict)
     """RL by name of the experiment."""
+    families: Mapping[str, Mapping[str, Sequence[StepFigures]]] = field(default_factory=dict)
+    """The same by family."""
 
 
 def write_findings(findings: Sequence[Finding], experiments: Experiments, folder: Path) -> None:
@@ -100,6 +104,7 @@ def render_findings(findings: Sequence[Finding], experiments: Experiments) -> st
         " nats per token, estimates the entropy ([query](queries/training.sql);"
         " [ends](queries/training_ends.sql) of each experiment).",
         "![RL by variant](training.png)",
+        *family_sections(experiments.runs, experiments.families),
         "## By seed",
         _seed_table(findings),
         "## Experiments",
@@ -122,13 +127,18 @@ def _finding_table(findings: Sequence[Finding]) -> str:
             f"[{claim.key}](queries/{claim.key}.sql)",
             claim.text,
             claim.source or "-",
-            f"**{finding.outcome}**",
+            f"**{finding.outcome}**{_seed_note(finding)}",
             _say(found, claim.measure),
             "-" if found is None else str(found.n),
             f"{num_clear} of {finding.num_seeds} seeds",
         ]
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
+
+
+def _seed_note(finding: Finding) -> str:
+    """Return what is said behind an outcome that no other seed can confirm."""
+    return ", one seed" if len(finding.seeds) == 1 else ""
 
 
 def _seed_table(findings: Sequence[Finding]) -> str:
@@ -268,6 +278,7 @@ def _as_json(finding: Finding, experiments: Experiments) -> dict[str, object]:
         "reasons": explain(finding, experiments.runs, experiments.curves),
         "estimate": None if finding.estimate is None else _rounded(finding.estimate),
         "num_seeds": finding.num_seeds,
+        "rests_on_one_seed": len(finding.seeds) == 1,
         "seeds": [
             {
                 "seed": result.seed,

@@ -1,12 +1,13 @@
 """The tables of a grid: all that the page of findings is made from, as three Parquet files.
 
 `experiments` has a row per experiment, `answers` one per scored answer, `rl_steps` one per step of
-RL. The page can be made from them alone, and each of its numbers stands in a query over them.
+RL, for all rollouts (family `all`) and for each family. The page can be made from them alone, and
+each of its numbers stands in a query over them.
 """
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from agentic_vlm.schema import ScoredAnswer
 from agentic_vlm.store.columns import arrow_schema, columns_of, decode_row, to_table
 
 _NAMED = [("experiment", pa.string()), ("seed", pa.int64()), ("variant", pa.string())]
+_ALL = "all"
 _EXPERIMENTS = pa.schema(
     [
         *_NAMED,
@@ -43,6 +45,7 @@ _FIGURES = [name for name in StepFigures._fields if name not in ("step", "num_ro
 _STEPS = pa.schema(
     [
         *_NAMED,
+        ("family", pa.string()),
         ("step", pa.int64()),
         ("num_rollouts", pa.int64()),
         *((name, pa.float64()) for name in _FIGURES),
@@ -75,6 +78,8 @@ class Grid:
     """Those with a result, in the same order."""
     curves: Mapping[str, Sequence[StepFigures]]
     """RL by name of the experiment."""
+    families: Mapping[str, Mapping[str, Sequence[StepFigures]]] = field(default_factory=dict)
+    """The same by family of the question."""
 
 
 def write_grid(grid: Grid, folder: Path) -> None:
@@ -90,9 +95,16 @@ def write_grid(grid: Grid, folder: Path) -> None:
         for one in grid.planned
     ]
     steps = [
-        {**_name(run), **figures._asdict(), "kinds": list(figures.kinds.items())}
+        {
+            **{**_name(run), "family": family},
+            **{**figures._asdict(), "kinds": list(figures.kinds.items())},
+        }
         for run in grid.runs
-        for figures in grid.curves.get(run.name, ())
+        for family, own in {
+            _ALL: grid.curves.get(run.name, ()),
+            **grid.families.get(run.name, {}),
+        }.items()
+        for figures in own
     ]
     answers = [_answers(run, arm, rows) for run in grid.runs for arm, rows in run.columns.items()]
     tables = {
@@ -128,15 +140,19 @@ def read_grid_tables(folder: Path) -> Grid:
     )
     known = {row["experiment"] for row in rows if row["has_result"]}
     curves: dict[str, list[StepFigures]] = {name: [] for name in known}
+    families: dict[str, dict[str, list[StepFigures]]] = {}
     for row in steps.to_pylist():
-        curves[row["experiment"]].append(_figures(row))
+        name, family = row["experiment"], row["family"]
+        own = curves if family == _ALL else families.setdefault(name, {})
+        own.setdefault(name if family == _ALL else family, []).append(_figures(row))
     results = _runs(answers, folder / "answers.parquet")
     runs = tuple(
         results.get(one.name, GridRun(one.name, one.seed, one.variant, {}))
         for one in planned
         if one.name in known
     )
-    return Grid(rows[0]["revision"], rows[0]["num_bootstrap"], planned, runs, curves)
+    first = rows[0]
+    return Grid(first["revision"], first["num_bootstrap"], planned, runs, curves, families)
 
 
 _AGAIN = "`python -m flows.findings --report` writes the tables again"

@@ -1,4 +1,4 @@
-"""One page per model: its scores, its figures, how its episodes ended."""
+"""One page per model: its card, its scores, its figures, how its episodes ended."""
 
 import re
 from collections import Counter
@@ -8,9 +8,11 @@ from pathlib import Path
 from matplotlib.axes import Axes
 
 from agentic_vlm.analysis.canvas import drawing, say_not_run
+from agentic_vlm.analysis.report_queries import asked, counted
 from agentic_vlm.analysis.scores import Summary, percent, title_of
 from agentic_vlm.analysis.tables import (
     accuracy_table,
+    escape,
     family_table,
     kinds_table,
     left_out_table,
@@ -18,8 +20,11 @@ from agentic_vlm.analysis.tables import (
     realx_table,
     table,
 )
-from agentic_vlm.schema import Trajectory, Verdict
+from agentic_vlm.schema import CheckpointCard, Trajectory, Verdict
 
+_SHOWN = (
+    "checkpoint_id", "stage", "parent", "step", "seed", "architecture", "num_parameters", "command",
+)  # fmt: skip
 _MOST_CALLS = 6
 _VERDICTS = (
     (Verdict.CORRECT, "#009e73"),
@@ -44,6 +49,7 @@ def write_model_page(
     folder: Path,
     *,
     benchmarks: str = "",
+    card: CheckpointCard | None = None,
 ) -> str:
     """Write `models/NAME.md` with its figure and return the link to it from the report.
 
@@ -53,6 +59,7 @@ def write_model_page(
         episodes: its graded episodes.
         folder: of the report.
         benchmarks: Markdown list of all figures of its benchmarks; empty where it has none.
+        card: of the checkpoint that answered; absent where it has none here.
     """
     own = Summary(models={model: summary.models[model]}, paired=_pairs_of(model, summary))
     figure = f"model_{slug_of(model)}"
@@ -61,22 +68,31 @@ def write_model_page(
         f"# {title_of(model)}",
         "[Back to the report](../report.md). Intervals are 95 %; answers without a verdict are in "
         "no mean, and `bounds` counts them all wrong and all right.",
+        "## Checkpoint",
+        _card(card),
         "## Scores",
         accuracy_table(own),
+        asked("scores"),
         f"![Accuracy by family, and verdicts by number of calls](../figures/{figure}.png)",
         "### By family",
         family_table(own),
+        asked("scores"),
         "### By ability, as in RealX-Bench",
         realx_table(own),
-        *(["### Benchmarks, all figures", benchmarks] if benchmarks else []),
+        asked("score_by_ability"),
+        *_benchmark_sections(benchmarks),
         "## Beside the other models",
         pair_table(own),
+        asked("score_differences"),
         "## What calls are for",
         kinds_table({model: episodes}),
+        counted("calls_by_kind", folder="../queries"),
         "## How episodes ended",
         _endings(episodes),
+        counted("endings", folder="../queries"),
         "### Without a verdict, by number of calls",
         left_out_table({model: episodes}),
+        counted("left_out", folder="../queries"),
         "## Trajectories",
         "A sample of them is in [trajectories.html](../trajectories.html). "
         f"`python -m agentic_vlm.view scores --model {slug_of(model)}` writes all of them, with "
@@ -86,6 +102,23 @@ def write_model_page(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     return f"models/{path.name}"
+
+
+def _card(card: CheckpointCard | None) -> str:
+    """Return the card of a checkpoint, as lineage in SQL knows it."""
+    if card is None:
+        return "It has no card here: another server holds it, or it was removed."
+    shown = card.model_dump(include=set(_SHOWN))
+    rows = [[name.replace("_", " "), str(shown[name])] for name in _SHOWN if shown[name] != ""]
+    notes = [f"- {escape(note)}" for note in card.notes]
+    parts = [table(["card", "value"], rows), *(["\n".join(notes)] if notes else [])]
+    return "\n\n".join([*parts, asked("samples_of_checkpoint", "lineage_up")])
+
+
+def _benchmark_sections(benchmarks: str) -> list[str]:
+    if not benchmarks:
+        return []
+    return ["### Benchmarks, all figures", benchmarks, counted("benchmarks", folder="../queries")]
 
 
 def _pairs_of(model: str, summary: Summary) -> dict[str, Mapping[str, object]]:

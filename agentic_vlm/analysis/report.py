@@ -28,7 +28,8 @@ from agentic_vlm.analysis.figures import (
 )
 from agentic_vlm.analysis.flow import FlowRow
 from agentic_vlm.analysis.model_page import write_model_page
-from agentic_vlm.analysis.report_tables import write_report_tables
+from agentic_vlm.analysis.report_queries import QUERIES, asked, counted
+from agentic_vlm.analysis.report_tables import BenchmarkFigure, write_report_tables
 from agentic_vlm.analysis.scores import Summary, title_of
 from agentic_vlm.analysis.tables import (
     accuracy_table,
@@ -42,7 +43,7 @@ from agentic_vlm.analysis.tables import (
 )
 from agentic_vlm.analysis.tool_use import kinds_by_family_table, kinds_of
 from agentic_vlm.analysis.work import Work, work_table
-from agentic_vlm.schema import RawSample, Trajectory
+from agentic_vlm.schema import CheckpointCard, RawSample, Trajectory
 from agentic_vlm.store import ImageStore
 
 _FIGURES = "figures"
@@ -78,6 +79,10 @@ class ReportContent:
     """Markdown: one table per family of benchmarks, the paper's rows beside ours."""
     suite_figures: Mapping[str, str] = field(default_factory=dict)
     """Markdown by model: every figure of its benchmarks."""
+    benchmarks: Sequence[BenchmarkFigure] = ()
+    """The same figures as rows."""
+    cards: Mapping[str, CheckpointCard] = field(default_factory=dict)
+    """Card of each model, as named in the summary."""
     contamination: str = ""
     """Markdown: which questions have a twin in training sources; empty where none was looked for.
     """
@@ -87,7 +92,14 @@ def write_report(content: ReportContent, folder: Path) -> None:
     """Write the report into a folder; equal content gives equal bytes."""
     figures = folder / _FIGURES
     curves_by_family = {"all": content.curves, **content.family_curves}
-    write_report_tables(content.trajectories, content.samples, curves_by_family, folder)
+    write_report_tables(
+        content.trajectories,
+        content.samples,
+        curves_by_family,
+        folder,
+        benchmarks=content.benchmarks,
+        queries=frozenset(QUERIES) - _unasked(content),
+    )
     scores = draw_accuracy(content.summary, figures), draw_calls(content.summary, figures)
     curves, passes = draw_rl(content.curves, figures), draw_passes(content.passes, figures)
     families = draw_family_dynamics(content.family_curves, figures)
@@ -98,6 +110,7 @@ def write_report(content: ReportContent, folder: Path) -> None:
             content.trajectories.get(name, ()),
             folder,
             benchmarks=content.suite_figures.get(name, ""),
+            card=content.cards.get(name),
         )
         for name in content.summary.names()
     }
@@ -105,6 +118,12 @@ def write_report(content: ReportContent, folder: Path) -> None:
     (folder / "report.md").write_text(text, encoding="utf-8")
     page = render_page(content.examples, content.pictures)
     (folder / "examples.html").write_text(page, encoding="utf-8")
+
+
+def _unasked(content: ReportContent) -> set[str]:
+    """Return the queries of sections that the report leaves out."""
+    names = set() if content.contamination else {"contamination"}
+    return names if content.suite_tables else {*names, "benchmarks", "benchmark_overall"}
 
 
 def _render(
@@ -127,14 +146,15 @@ def _render(
         *_training_sections(content, curves),
         "## What the base could do",
         _embed(passes),
+        counted("probe_passes"),
         "## Data",
         flow_table(content.flow),
-        _asked("rejections_by_reason"),
+        f"{asked('rejections_by_reason')} {counted('rows_by_stage')}",
         "### What it took",
         "Tokens that policies wrote and calls that they made. Seconds, CPU and GPU seconds and "
         "money belong to a machine: `python -m agentic_vlm.analysis.ledger` shows them.",
         work_table(content.work),
-        _asked("work_by_stage"),
+        asked("work_by_stage"),
         "## Examples",
         f"[examples.html](examples.html) shows {len(content.examples)} trajectories with pictures; "
         f"in [{TRAJECTORIES}]({TRAJECTORIES}) all models answer the same samples, with filters, "
@@ -153,20 +173,20 @@ def _score_sections(summary: Summary, accuracy: FigureFile) -> list[str]:
         "intervals are drawn from the same rows, by evaluation/metrics.py.",
         "## Scores",
         accuracy_table(summary) if summary.models else "evaluate: not run",
-        _asked("scores"),
+        asked("scores"),
         "### Differences",
         "On the samples that both models answered: paired bootstrap interval, exact McNemar test.",
         pair_table(summary),
-        _asked("score_differences"),
+        asked("score_differences"),
         _embed(accuracy),
-        _asked("scores"),
+        asked("scores"),
         "### By family",
         family_table(summary),
-        _asked("scores"),
+        asked("scores"),
         "### By ability, as in RealX-Bench",
         "Accuracy in %. A question may need several abilities; integration needs all three.",
         realx_table(summary),
-        _asked("score_by_ability"),
+        asked("score_by_ability"),
     ]
 
 
@@ -177,7 +197,7 @@ def _suite_sections(tables: str) -> list[str]:
         "Means in % with 95 % intervals; n counts what is independent, bounds stand where answers "
         "have no verdict. A partial run is not comparable with the rows of the paper."
     )
-    return ["### Benchmarks", told, tables]
+    return ["### Benchmarks", told, tables, counted("benchmarks", "benchmark_overall")]
 
 
 def _model_sections(links: Mapping[str, str]) -> list[str]:
@@ -194,27 +214,27 @@ def _contamination_sections(content: str) -> list[str]:
         "Questions that a training source holds too. `curate` left the training rows out; what the "
         "base has seen before is not known."
     )
-    return ["### Contamination", told, content]
+    return ["### Contamination", told, content, counted("contamination")]
 
 
 def _tool_sections(content: ReportContent, calls: FigureFile) -> list[str]:
     return [
         "## Use of tools",
         _embed(calls),
-        _asked("scores"),
+        asked("scores"),
         "### What calls are for",
         "Read from the code of each call; a call that failed is an error, whatever it was for.",
         kinds_table(content.trajectories),
         "### Kinds by family",
         kinds_by_family_table(_kinds_by_family(content)),
-        _counted("calls_by_kind"),
+        counted("calls_by_kind"),
         "### Combinations",
         sequence_table(content.trajectories),
-        _counted("combinations"),
+        counted("combinations"),
         "### Left out, by number of calls",
         "Outages hit those who call tools. Where the shares differ, the means above are biased.",
         left_out_table(content.trajectories),
-        _counted("left_out"),
+        counted("left_out"),
     ]
 
 
@@ -225,14 +245,15 @@ def _error_sections(content: ReportContent) -> list[str]:
         "The first fault that decided, by rule; docs/findings.md says how well the rules agree with"
         " a reader.",
         error_table(episodes, samples),
-        _counted("errors"),
+        counted("errors"),
         "### What crops showed",
         "Where the sample says what there is to see: a crop shows the evidence if it holds half of"
         " it.",
         evidence_table(episodes, samples),
+        counted("crops"),
         "### What RL newly solves and newly breaks",
         change_table(episodes, samples, before="sft", after="rl"),
-        _counted("changes"),
+        counted("changes"),
     ]
 
 
@@ -241,13 +262,16 @@ def _training_sections(content: ReportContent, curves: tuple[FigureFile, FigureF
     return [
         "## Reinforcement learning",
         _embed(over_all),
+        counted("rl_steps"),
         "### RL by family",
         "Means over the rollouts of the first five steps -> those of the last five.",
         family_dynamics_table(content.family_curves),
+        counted("rl_ends"),
         "Calls per rollout, by what they are for:",
         family_kinds_table(content.family_curves),
+        counted("rl_kinds"),
         _embed(by_family),
-        _counted("rl_steps"),
+        counted("rl_steps"),
     ]
 
 
@@ -262,17 +286,6 @@ def _kinds_by_family(content: ReportContent) -> dict[str, dict[str, Counter[Call
         if any(counts.total() for counts in own.values()):
             found[model] = own
     return found
-
-
-def _asked(*names: str) -> str:
-    """Name the queries of the index that give the numbers above again."""
-    told = ", ".join(f"`{name}`" for name in names)
-    return f"*Query: {told} of `python -m agentic_vlm.store.query`.*"
-
-
-def _counted(*names: str) -> str:
-    """Name the queries over the tables beside the report that give the numbers above again."""
-    return f"*Query: {', '.join(f'[{name}](queries/{name}.sql)' for name in names)}.*"
 
 
 def _embed(figure: FigureFile) -> str:

@@ -4,10 +4,24 @@ import random
 
 import pytest
 
-from agentic_vlm.schema import Observation, RawSample, StopReason, ToolCall, Turn
+from agentic_vlm.schema import (
+    CheckpointCard,
+    Observation,
+    RawSample,
+    SolutionStep,
+    StopReason,
+    ToolCall,
+    Turn,
+)
 from agentic_vlm.store import ImageWriter, read_records, write_records
 
 FAMILIES = ("perception", "reasoning", "search", "integration", "text")
+# What there is to see lies where models crop, lies elsewhere, or is not told.
+CROPS = (
+    (SolutionStep(kind="crop", box=(0, 0, 9, 9), reads="2"),),
+    (SolutionStep(kind="crop", box=(30, 30, 40, 40), reads="2"),),
+    (),
+)
 HOSTILE = "<script>alert(1)</script> | $x_1 `y`\x1b[31m"
 RATES = {"base_direct": 0.2, "base": 0.15, "sft": 0.65, "rl": 0.9}
 
@@ -28,6 +42,7 @@ def root(project, make_image):
             family=FAMILIES[number % 5], need="tool" if number % 2 else "direct",
             question=f"{HOSTILE} {number}?", answer="2", images=(refs[number % 2],),
             flags=("perception", "search", "reason") if number % 5 == 3 else ("perception",),
+            solution=CROPS[number % 3] if number % 5 == 0 else (),
         )
         for number in range(50)
     ]  # fmt: skip
@@ -90,8 +105,11 @@ def evaluated(root, make_score, make_trajectory, make_image):
 
 @pytest.fixture
 def trained(evaluated, make_rollout, make_trajectory, make_probe, make_sample):
-    """Add probe, pools and RL."""
+    """Add probe, pools, RL and the cards of two models."""
     rng = random.Random(1)
+    samples = [
+        make_sample(question=f"q{number}", family=FAMILIES[number % 3]) for number in range(6)
+    ]
     codes = ("image_1.crop((0, 0, 9, 9))", "print(3 * 4)", "# plan", "image_1")
     rollouts = []
     for step in range(8):
@@ -103,6 +121,7 @@ def trained(evaluated, make_rollout, make_trajectory, make_probe, make_sample):
             is_out = number == 15 and step % 3 == 0
             episode = make_trajectory(
                 trajectory_id=f"r{step}-{number}",
+                sample_id=samples[number % 6].sample_id,
                 stage="train_rl",
                 turns=() if is_out else tuple(turns),
                 stop_reason=StopReason.INFRASTRUCTURE if is_out else StopReason.ANSWER,
@@ -129,7 +148,13 @@ def trained(evaluated, make_rollout, make_trajectory, make_probe, make_sample):
         for mode in ("direct", "agent") for number in range(30) for attempt in range(8)
     ]  # fmt: skip
     _write(evaluated, "data/probes/records", probes)
-    samples = [make_sample(question=f"q{number}") for number in range(6)]
+    for model, stage, parent in (("base", "build_base", ""), ("rl", "train_rl", "c-sft")):
+        card = CheckpointCard(
+            checkpoint_id=f"c-{model}", stage=stage, parent=parent, architecture="Tiny",
+            num_parameters=1764384, step=60, seed=3, notes=(HOSTILE,),
+        )  # fmt: skip
+        (evaluated / "models" / model).mkdir(parents=True)
+        (evaluated / "models" / model / "card.json").write_text(card.model_dump_json())
     _write(evaluated, "data/curated/records", samples)
     _write(evaluated, "data/pools/rl/records", samples[:4])
     _write(evaluated, "data/pools/sft/records", samples[4:])

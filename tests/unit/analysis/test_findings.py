@@ -262,9 +262,19 @@ def test_what_came_out_needs_no_reason(answers):
 def test_the_page_names_outcome_interval_and_runs(answers):
     finding = judge(GAIN, [run_of(sft=answers("sft", 80), rl=answers("rl", 50))])
     page = render_findings([finding], Experiments("abc", {"seed-0-grpo": ()}, {}))
-    assert "| [X](queries/X.sql) | RL gains. | - | **did not come out** | -30.0 (" in page
+    assert "| [X](queries/X.sql) | RL gains. | - | **did not come out**, one seed | -30.0 (" in page
     assert "| X | RL - SFT, accuracy, tool questions | 0 | -30.0 (" in page
     assert "Without a result: seed-0-grpo." in page
+
+
+def test_the_page_says_which_outcomes_rest_on_one_seed(answers, tmp_path):
+    runs = [run_of(seed, sft=answers("sft", 10), rl=answers("rl", 90)) for seed in (0, 1)]
+    for seeds, cell in (((0, 1), "**came out** |"), ((0,), "**came out**, one seed |")):
+        finding = judge(GAIN, runs, seeds=seeds)
+        assert cell in render_findings([finding], Experiments("abc", {}, {}))
+        write_findings([finding], Experiments("abc", {}, {}), tmp_path)
+        (told,) = json.loads((tmp_path / "findings.json").read_text())["findings"]
+        assert told["rests_on_one_seed"] is (seeds == (0,))
 
 
 def test_equal_findings_give_equal_bytes(answers, tmp_path):
@@ -277,7 +287,8 @@ def test_equal_findings_give_equal_bytes(answers, tmp_path):
     assert files == [
         "findings.json", "findings.md", "findings.png", "findings.svg", "queries/X.sql",
         "queries/experiments.sql", "queries/kinds.sql", "queries/training.sql",
-        "queries/training_ends.sql", "training.png", "training.svg",
+        "queries/training_ends.sql", "queries/training_families.sql", "training.png",
+        "training.svg",
     ]  # fmt: skip
     for name in files:
         assert (one / name).read_bytes() == (two / name).read_bytes()

@@ -53,7 +53,7 @@ def test_every_link_of_the_report_leads_to_a_file(files):
     assert len(pages) == 5
     for page in pages:
         links = re.findall(r"\]\(([^)]+)\)", files[page].decode())
-        assert len(links) == (17 if page == "report.md" else 3)
+        assert len(links) >= (22 if page == "report.md" else 7)
         folder = posixpath.dirname(page)
         assert {posixpath.normpath(posixpath.join(folder, link)) for link in links} <= set(files)
 
@@ -89,6 +89,30 @@ def test_every_model_has_a_page_with_its_figure(files):
     assert "pocket world:" in rl
     assert "only with tools" in files["models/base.md"].decode()
     assert "only with tools" not in rl
+
+
+def test_the_page_of_a_model_shows_the_card_of_its_checkpoint(files):
+    base = files["models/base_direct.md"].decode()
+    assert "| checkpoint id | c-base |" in base
+    assert "| parent |" not in base
+    rl = files["models/rl.md"].decode()
+    assert "| parent | c-sft |" in rl
+    assert "| num parameters | 1764384 |" in rl
+    assert "- &lt;script&gt;alert(1)&lt;/script&gt;" in rl
+    assert "It has no card here" in files["models/sft.md"].decode()
+
+
+def test_the_report_is_made_again_from_its_parquet_tables_alone(
+    trained, write_report, files, tmp_path
+):
+    alone = tmp_path / "alone"
+    kept = ("*.parquet", "card.json", "params.yaml", "sources.yaml")
+    for path in [path for name in kept for path in trained.rglob(name)]:
+        if "reports" not in path.parts:
+            place = alone / path.relative_to(trained)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, place)
+    assert write_report(alone) == files
 
 
 def test_trajectories_of_all_models_can_be_looked_at_in_one_page(files):

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from agentic_vlm.analysis.dynamics import pass_counts
+from agentic_vlm.schema import Probe, Rejection, RejectReason
+from agentic_vlm.store import iter_records, write_records
 from agentic_vlm.store.database import open_parts
 from agentic_vlm.store.questions import answer, list_questions
 from stages import report
 
 _MADE: list[Path] = []
+PARTS = ("first", "last")
 TITLES = {"base_direct": "base, no tools", "base": "base, tools", "sft": "SFT", "rl": "RL"}
 
 
@@ -60,8 +64,15 @@ def table(page: str, heading: str) -> list[dict[str, str]]:
 
 
 def test_every_table_and_figure_names_a_query_that_there_is(page, reported):
-    beside = set(re.findall(r"\[\w+\]\(queries/(\w+)\.sql\)", page))
-    assert beside == {path.stem for path in (reported / "data/reports/queries").iterdir()}
+    folder = reported / "data/reports"
+    pages = [page, *(path.read_text() for path in (folder / "models").iterdir())]
+    beside = set(re.findall(r"\[\w+\]\((?:\.\./)?queries/(\w+)\.sql\)", "\n".join(pages)))
+    assert beside == {path.stem for path in (folder / "queries").iterdir()}
+    # A section that shows a table or a figure names at least one query.
+    for text in pages:
+        for section in re.split(r"^##+ ", text, flags=re.M)[1:]:
+            if re.search(r"^(\|---|!\[)", section, flags=re.M):
+                assert "*Query: " in section, section.splitlines()[0]
     lines = re.findall(r"\*Query: (`.*)\*", page)
     named = {name for line in lines for name in re.findall(r"`(\w+)`", line)}
     assert named <= set(list_questions())
@@ -177,3 +188,131 @@ def test_the_steps_of_rl_come_out_of_their_query(ask):
         num_finished = row["num_rollouts"] * (1 - one["left_out_share"])
         calls = one["calls_per_rollout"] * row["num_rollouts"] / num_finished
         assert row["calls"] == pytest.approx(calls, abs=2e-3)
+
+
+def test_the_ends_of_rl_by_family_come_out_of_their_queries(page, ask):
+    found = {(row["family"], row["part"]): row for row in ask("rl_ends")}
+    kinds = {(row["family"], row["part"], row["kind"]): row["calls"] for row in ask("rl_kinds")}
+    ends = table(page, "### RL by family")
+    lines = page.partition("Calls per rollout, by what they are for:")[2].partition("*Query")[0]
+    calls = table(f"# calls\n{lines}", "# calls")
+    assert [row["family"] for row in ends] == [row["family"] for row in calls]
+    assert {row["family"] for row in ends} == {"perception", "reasoning", "search"}
+    for row in ends:
+        for name in set(row) - {"family"}:
+            told = row[name].split(" -&gt; ")
+            values = [found[row["family"], part][name.replace(" ", "_")] for part in PARTS]
+            assert told == ["-" if value is None else f"{value:.2f}" for value in values], name
+    for row in calls:
+        for name in set(row) - {"family"}:
+            key = name.replace(" ", "_")
+            values = [kinds.get((row["family"], part, key), 0.0) for part in PARTS]
+            assert row[name].split(" -&gt; ") == [f"{value:.2f}" for value in values], name
+
+
+def test_what_crops_showed_comes_out_of_its_query(page, ask):
+    found = {TITLES[row["model"]]: row for row in ask("crops")}
+    rows = table(page, "### What crops showed")
+    assert {row["model"] for row in rows} == set(found) == {"base, tools", "SFT", "RL"}
+    for row, cells in zip(rows, crop_cells(page), strict=True):
+        one = found[row["model"]]
+        shares = ("evident_share", "right_if_seen", "right_if_unseen")
+        evident, seen, unseen = (f"{100 * one[name]:.1f} %" for name in shares)
+        counts = (one["num_crops"], one["num_seen"], one["num_unseen"])
+        assert cells[1:] == [
+            str(int(counts[0])), evident, str(counts[1]), seen, str(counts[2]), unseen
+        ]  # fmt: skip
+
+
+def crop_cells(page):
+    """Return the cells of the table of crops, two of whose columns have one name."""
+    lines = page.partition("### What crops showed\n")[2].partition("*Query")[0].splitlines()
+    rows = [line for line in lines if line.startswith("|")]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
+
+
+def test_passes_of_the_probe_come_out_of_their_query(reported, ask):
+    counts = pass_counts(iter_records(reported / "data/probes/records", Probe))
+    rows = ask("probe_passes")
+    assert set(counts) == {row["mode"] for row in rows} == {"agent", "direct"}
+    for mode, count in counts.items():
+        own = [row for row in rows if row["mode"] == mode]
+        assert tuple(row["num_at_least"] for row in own) == count.at_least
+        assert tuple(row["num_at_most"] for row in own) == count.at_most
+        assert sum(row["num_open"] for row in own) == count.num_open > 0
+
+
+def test_figures_of_benchmarks_come_out_of_their_queries(reported, summary, ask):
+    rows = ask("benchmarks")
+    shown = 0
+    for model in TITLES:
+        page = (reported / f"data/reports/models/{model}.md").read_text()
+        for row in [row for row in rows if row["model"] == model and row["mean"] is not None]:
+            interval = f"({100 * row['low']:.1f}-{100 * row['high']:.1f})"
+            told = rf"{re.escape(row['name'])} +{100 * row['mean']:.1f} % {re.escape(interval)}"
+            assert re.search(rf"^{told} +n={row['n']}\b", page, flags=re.M), (model, row)
+            shown += 1
+    assert shown > 8
+    overall = {(row["model"], row["suite"]): row for row in ask("benchmark_overall")}
+    for model, entry in summary["models"].items():
+        row, share = overall[model, "pocket"], entry["all"]["accuracy"]
+        assert row["share"] == pytest.approx(share["mean"], abs=1e-6)
+        assert (row["n"], row["num_ungraded"]) == (share["n"], share["num_ungraded"])
+
+
+def test_endings_come_out_of_their_query(reported, ask):
+    found: dict[tuple[str, str, str], int] = {}
+    for row in ask("endings"):
+        key = (row["model"], row["stop_reason"], row["verdict"])
+        found[key] = found.get(key, 0) + row["num_episodes"]
+    for model in TITLES:
+        page = (reported / f"data/reports/models/{model}.md").read_text()
+        rows = table(page, "## How episodes ended")
+        assert rows
+        for row in rows:
+            assert int(row["episodes"]) == found.pop((model, row["ended"], row["verdict"]))
+    assert not found
+
+
+def test_rows_of_each_stage_come_out_of_their_query(page, ask):
+    rows = {row["rows_of"].split(":")[0]: row["num_rows"] for row in ask("rows_by_stage")}
+    told = {row["stage"]: row["number"] for row in table(page, "## Data")}
+    for stage in ("curate", "probe", "train_rl"):
+        assert told[stage] == str(rows[stage])
+    pools = {row["rows_of"]: row["num_rows"] for row in ask("rows_by_stage")}
+    assert (pools["allocate: sft"], pools["allocate: rl"]) == (2, 4)
+
+
+def test_scores_without_twins_come_out_of_their_query(request, tmp_path, monkeypatch):
+    trained = request.getfixturevalue("trained")
+    evidence = (
+        "equals pocket/world:3", "picture 0 of x is that of pocket/world:7",
+        "shares 14 words with pocket/world:11", "asks nearly what pocket/world:12 asks: 1 == 1",
+        "equals pocket/gone:1",
+    )  # fmt: skip
+    twins = [
+        Rejection(stage="curate", row_id=str(n), reason=RejectReason.CONTAMINATED, evidence=text)
+        for n, text in enumerate(evidence)
+    ]
+    folder = trained / "data/curated/rejections"
+    write_records(folder, twins, Rejection, key=lambda row: (row.row_id,))
+    report.STAGE.execute(report.run, root=trained)
+    page = (trained / "data/reports/report.md").read_text()
+    monkeypatch.chdir(trained)
+    sql = (trained / "data/reports/queries/contamination.sql").read_text()
+    with open_parts(trained, allow_files=True) as connection:
+        answered = answer(connection, sql, {})
+    found = {
+        (one["suite"], TITLES[one["model"]]): one
+        for one in (dict(zip(answered.columns, row, strict=True)) for row in answered.rows)
+    }
+    told = page.partition("### Contamination\n")[2].partition("*Query")[0].splitlines()
+    lines = [line.strip("|") for line in told if line.startswith("| pocket")]
+    rows = [[cell.strip() for cell in line.split("|")] for line in lines]
+    assert len(rows) == len(found) == 4
+    for suite, model, num_twins, whole, n, rest, n_rest in rows:
+        one = found[suite, model]
+        assert int(num_twins) == one["num_twins"] == 4
+        assert whole.startswith(f"{100 * one['accuracy']:.1f} (")
+        assert rest.startswith(f"{100 * one['accuracy_without']:.1f} (")
+        assert (int(n), int(n_rest)) == (one["n"], one["n_without"])

@@ -1,6 +1,7 @@
 """The grid of experiments, on a DVC project of two stages."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -16,8 +17,12 @@ from agentic_vlm.evaluation.summary import summarize
 from agentic_vlm.schema import ScoredAnswer
 from agentic_vlm.store import write_records
 from flows.costs import Budget, read_budget
-from flows.experiments import Bench, Experiment, plan_experiments, read_grid
-from flows.findings import Clock, main, run_grid
+from flows.dag import load_nodes
+from flows.experiments import Bench
+from flows.findings import main, share_cores
+from flows.forecast import total_s
+from flows.grid import Experiment, plan_experiments, read_grid
+from flows.grid_plan import Plan
 
 ROOT = Path(__file__).parents[3]
 GRID = ROOT / "flows" / "findings.yaml"
@@ -52,6 +57,69 @@ shutil.copy(f'made/{method}/summary.json', 'metrics/summary.json')
 run = {'run_id': f'report@{method}', 'started_at': '2026-01-01T00:00', 'wall_s': 2.5, 'steps': {}}
 pathlib.Path('metrics/timings.json').write_text(json.dumps({'report': run}))
 """
+# Where variants name their models.
+MODEL_PIPELINE = """
+stages:
+  prepare:
+    cmd: python prepare.py
+    deps: [prepare.py]
+    params: [seed]
+    outs: [prepared.txt]
+  train_rl:
+    cmd: python train.py
+    deps: [train.py, prepared.txt]
+    params: [seed, train_rl]
+    outs: [models/rl]
+  evaluate:
+    matrix:
+      model: [base, rl]
+    cmd: python score.py ${item.model}
+    deps: [score.py, prepared.txt, "models/${item.model}"]
+    params: [evaluate]
+    outs: ["data/scores/${item.model}"]
+  base:
+    frozen: true
+    cmd: "false"
+    params: [seed]
+    outs: [models/base: {cache: false}]
+  report:
+    cmd: "false"
+    deps: [data/scores/base, data/scores/rl]
+    metrics: [metrics/summary.json: {cache: false}]
+"""
+# Each seed begins with `grpo`, and waits in it for that of the other seed.
+TRAIN = """
+import pathlib, sys, time
+params = pathlib.Path('params.yaml').read_text()
+method = 'rejection' if 'method: rejection' in params else 'grpo'
+seed = next(line for line in params.splitlines() if line.startswith('seed:'))
+common = pathlib.Path('.git').read_text().split('gitdir: ')[1].split('/.git/')[0]
+begun = pathlib.Path(common, '.scratch')
+(begun / f'{seed[-1]}-{method}').write_text('')
+for _ in range(6000):
+    if method == 'rejection' or len(list(begun.glob('*-grpo'))) == 2:
+        break
+    time.sleep(0.05)
+else:
+    sys.exit('the other seed has not begun')
+pathlib.Path('models').mkdir(exist_ok=True)
+pathlib.Path('models/rl').write_text(f'{method} {seed}')
+"""
+SCORE_MODEL = """
+import pathlib, shutil, sys
+model = sys.argv[1]
+method = pathlib.Path('models', model).read_text().split()[0]
+shutil.copytree(f'made/{method}/scores/{model}', f'data/scores/{model}', dirs_exist_ok=True)
+"""
+MODEL_GRID = """
+rounds:
+  - {seeds: [1, 2], variants: [grpo]}
+  - {seeds: [1, 2], variants: [rejection]}
+variants:
+  grpo: {models: [base, rl]}
+  rejection: {overrides: [train_rl.method=rejection], models: [rl]}
+"""
+VARIANT_PARAMS = {"grpo": [], "rejection": ["train_rl.method=rejection"]}
 PAGES = ("findings.md", "findings.json", "costs.md", "costs.json")
 SMALL_GRID = """
 rounds:
@@ -125,13 +193,29 @@ def grid_project(committed, make_score) -> Path:
     return committed
 
 
+@pytest.fixture
+def model_project(grid_project) -> Path:
+    """Ask each model in a stage of its own; the first experiments of two seeds wait for another."""
+    (grid_project / "dvc.yaml").write_text(MODEL_PIPELINE)
+    (grid_project / "train.py").write_text(TRAIN)
+    (grid_project / "score.py").write_text(SCORE_MODEL)
+    (grid_project / "grid.yaml").write_text(MODEL_GRID)
+    (grid_project / "metrics").mkdir()
+    (grid_project / "metrics/summary.json").write_text("{}")
+    (grid_project / "models").mkdir()
+    (grid_project / "models/base").write_text("grpo")
+    git(grid_project, "add", "--all")
+    git(grid_project, "commit", "--quiet", "--message", "models")
+    return grid_project
+
+
 def test_the_most_telling_experiments_come_first():
     names = [one.name for one in plan_experiments(read_grid(GRID))]
     assert names[:6] == [
         "seed-0-grpo", "seed-0-rejection", "seed-0-no_cold_start", "seed-0-efficiency",
         "seed-1-grpo", "seed-2-grpo",
     ]  # fmt: skip
-    assert len(set(names)) == len(names) == 28
+    assert len(set(names)) == len(names) == 24
 
 
 def test_other_seeds_run_every_variant_one_seed_after_another():
@@ -146,13 +230,36 @@ def test_every_claim_finds_both_arms_at_some_seed_and_every_variant_serves_a_cla
     for claim in CLAIMS:
         assert any((seed, claim.first.variant) in pairs and (seed, claim.second.variant) in pairs
                    for seed in (0, 1, 2)), claim.key  # fmt: skip
-    used = {arm.variant for claim in CLAIMS for arm in (claim.first, claim.second)}
-    assert used == set(read_grid(GRID).variants)
+    arms = {arm for claim in CLAIMS for arm in (claim.first, claim.second)}
+    variants = read_grid(GRID).variants
+    assert {arm.variant for arm in arms} == set(variants)
+    # A model that no claim looks at is not asked, and none that one looks at is left out.
+    for name, variant in variants.items():
+        asked = {arm.column.removesuffix("_direct") for arm in arms if arm.variant == name}
+        assert asked == set(variant.models), name
+
+
+def test_a_list_in_a_grid_stands_for_the_overrides_of_a_variant_that_runs_every_stage(tmp_path):
+    (tmp_path / "grid.yaml").write_text(SMALL_GRID)
+    (experiment,) = plan_experiments(read_grid(tmp_path / "grid.yaml"), variants=["rejection"])
+    assert experiment == Experiment(1, "rejection", ("train_rl.method=rejection",))
+    assert experiment.targets == ()
+
+
+def test_experiments_at_once_share_the_cores_unless_the_environment_says_how(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1, 2, 3})
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.delenv("AGENTIC_THREADS", raising=False)
+    share_cores(1)
+    assert "AGENTIC_THREADS" not in os.environ
+    share_cores(2)
+    assert (os.environ.pop("AGENTIC_THREADS"), os.environ["OMP_NUM_THREADS"]) == ("2", "3")
 
 
 def test_the_grid_can_be_cut_down():
     plan = plan_experiments(read_grid(GRID), seeds=(4,), variants=("rejection",))
-    assert plan == [Experiment(4, "rejection", ("train_rl.method=rejection",))]
+    assert plan == [Experiment(4, "rejection", ("train_rl.method=rejection",), ("rl",))]
+    assert plan[0].targets == ("evaluate@rl",)
 
 
 def test_an_unknown_variant_is_named():
@@ -173,11 +280,23 @@ def test_a_grid_of_another_form_is_named(tmp_path):
         read_grid(grid)
 
 
-def test_every_variant_of_the_grid_fits_the_params(committed):
-    bench = Bench(committed)
-    for experiment in plan_experiments(read_grid(GRID), seeds=(7,)):
-        text = bench.render_params(experiment)
-        assert "\nseed: 7\n" in text
+def test_every_variant_fits_the_params_and_the_grid_is_foretold_to_take_under_two_hours(committed):
+    bench, grid = Bench(committed), read_grid(GRID)
+    experiments = plan_experiments(grid)
+    plan = Plan.make(grid, experiments, bench, place=ROOT)
+    for experiment in experiments:
+        assert f"\nseed: {experiment.seed}\n" in bench.render_params(experiment)
+    spans = {span.experiment.name: span for span in plan.lay_out(experiments, done=(), num_jobs=2)}
+    assert total_s(list(spans.values())) < 2 * 3600
+    # Neither index nor report, and nothing that `grpo` has run.
+    assert spans["seed-0-rejection"].stages == ("train_rl", "evaluate@rl")
+    assert spans["seed-0-sft_reasoning"].stages == ("select_sft", "train_sft", "evaluate@sft")
+    for control in ("tool_free", "blank_crop", "noisy_search", "renamed_tools"):
+        assert spans[f"seed-0-{control}"].stages == ("evaluate@rl",)
+    # A cold start of one step is foretold to take a step, and two pilots share it.
+    pilots = [spans[f"seed-0-{name}"].stages for name in ("no_cold_start", "tool_bonus")]
+    assert pilots == [("train_sft", "train_rl", "evaluate@rl"), ("train_rl", "evaluate@rl")]
+    assert {node.name: node for node in load_nodes(ROOT)}["build_base"].is_frozen
 
 
 def test_params_come_from_the_commit_and_not_from_the_folder(committed):
@@ -198,16 +317,21 @@ def test_a_wrong_override_ends_the_grid_before_anything_runs(committed, tmp_path
     assert not (committed / ".scratch").exists()
 
 
-def test_a_dry_run_lists_the_experiments_and_makes_nothing(committed, capsys):
-    assert main(["--root", str(committed), "--seeds", "1", "--variants", "rejection", "--dry"]) == 0
-    (line,) = capsys.readouterr().out.splitlines()
-    assert line.split() == ["seed-1-rejection", "would", "run", "train_rl.method=rejection"]
-    assert not (committed / ".scratch").exists()
-
-
-def test_the_time_left_is_unknown_before_anything_has_ended():
-    assert Clock().left_s(num_firsts=1, num_others=2) is None
-    assert Clock([90.0]).left_s(num_firsts=0, num_others=2) == 180.0
+def test_a_dry_run_foretells_each_experiment_and_makes_nothing(grid_project, capsys):
+    (grid_project / "metrics/timings").mkdir(parents=True)
+    (grid_project / "metrics/timings/report.json").write_text('{"wall_s": 113.0, "cpu_s": 9}')
+    arguments = ["--root", str(grid_project), "--grid", str(grid_project / "grid.yaml")]
+    assert main([*arguments, "--dry"]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    # 7 s for the experiment, 3.5 s for each stage, and what the report took here.
+    assert lines == [
+        "seed-1-grpo would run 2.1 min",
+        "prepare report",
+        "seed-1-rejection would run 2.1 min train_rl.method=rejection",
+        "report",
+        "about 4 min with 1 at once, 4 min one after another; 4 min if nothing were shared",
+    ]
+    assert not (grid_project / ".scratch").exists()
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "soon", ""])
@@ -242,7 +366,7 @@ def test_a_grid_ends_with_its_budget_goes_on_and_runs_nothing_twice(grid_project
 
     assert main(arguments) == 0
     out = capsys.readouterr().out
-    assert out.count("recorded, skipped") == 1
+    assert "1 recorded, 1 to run" in out
     # The stage that both variants share runs once.
     assert (first + out).count(": prepare\n") == 1
     # A frozen stage stays as committed, whatever the seed.
@@ -261,8 +385,35 @@ def test_a_grid_ends_with_its_budget_goes_on_and_runs_nothing_twice(grid_project
     pages = [(grid_project / "findings" / name).read_bytes() for name in PAGES]
 
     assert main(arguments) == 0
-    assert capsys.readouterr().out.count("recorded, skipped") == 2
+    assert "2 recorded, 0 to run" in capsys.readouterr().out
     assert [(grid_project / "findings" / name).read_bytes() for name in PAGES] == pages
+
+
+@pytest.mark.slow
+def test_two_experiments_at_once_run_what_their_models_need_and_record_nothing_else(
+    model_project, capsys
+):
+    arguments = ["--root", str(model_project), "--grid", str(model_project / "grid.yaml")]
+    assert main([*arguments, "--jobs", "2"]) == 0
+    out = capsys.readouterr().out
+    content = json.loads((model_project / "findings/findings.json").read_text())
+    f4 = next(one for one in content["findings"] if one["key"] == "F4")
+    assert (f4["outcome"], f4["num_seeds"]) == ("came out", 2)
+    # Once for each seed; nobody asks for the report, and rejection not for the base.
+    assert (out.count(": prepare\n"), out.count(": train_rl\n")) == (2, 4)
+    assert (out.count(": evaluate@base\n"), out.count(": evaluate@rl\n")) == (2, 4)
+    assert ": report\n" not in out
+    bench = Bench(model_project)
+    for variant, models in (("grpo", {"base", "rl"}), ("rejection", {"rl"})):
+        revision = bench.find(Experiment(2, variant, tuple(VARIANT_PARAMS[variant])))
+        lock = git(model_project, "show", f"{revision}:dvc.lock")
+        assert {name for name in ("base", "rl") if f"evaluate@{name}:" in lock} == models
+        summary = json.loads(git(model_project, "show", f"{revision}:metrics/summary.json"))
+        assert set(summary["models"]) == models
+    assert not [path for path in model_project.rglob(".scratch/experiment")]
+
+    assert main([*arguments, "--jobs", "2"]) == 0
+    assert "4 recorded, 0 to run" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -275,12 +426,9 @@ def test_results_outlive_the_worktree_and_a_failure_stops_only_itself(grid_proje
     assert "no such method" in out
     shutil.rmtree(grid_project / ".scratch")
     bench = Bench(grid_project)
-    lines: list[str] = []
-    revisions = run_grid(
-        bench, [Experiment(1, "grpo", ())], say=lines.append, on_result=lambda one, revision: None
-    )
-    assert lines == ["[1/1] seed-1-grpo: recorded, skipped"]
-    with bench.results(revisions["seed-1-grpo"]) as folder:
+    assert main([*arguments, "--variants", "grpo"]) == 0
+    assert not (grid_project / ".scratch").exists()
+    with bench.results(bench.find(Experiment(1, "grpo", ()))) as folder:
         assert (folder / "data/scores/rl/scores/part-00000.parquet").exists()
 
 

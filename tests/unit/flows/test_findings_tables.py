@@ -15,8 +15,8 @@ from agentic_vlm.analysis.grid_tables import Grid, Planned, read_grid_tables, wr
 from agentic_vlm.errors import AgenticError, ArtifactMissing, RecordError
 from agentic_vlm.store.database import open_parts
 from agentic_vlm.store.questions import answer
-from flows.experiments import plan_experiments, read_grid
 from flows.findings import main
+from flows.grid import plan_experiments, read_grid
 from flows.recorded import write_page
 
 pytestmark = pytest.mark.slow
@@ -68,7 +68,8 @@ def grid(make_score) -> Grid:
         for column, mode in {**ARMS, "rl_direct": "direct"}.items():
             answers(run, column, mode)
     curves = {run.name: list(steps()) for run in runs}
-    return Grid("0" * 40, 20, planned, runs, curves)
+    families = {run.name: {name: list(steps()) for name in FAMILIES[:2]} for run in runs[:6]}
+    return Grid("0" * 40, 20, planned, runs, curves, families)
 
 
 @pytest.fixture
@@ -163,7 +164,7 @@ def test_scores_of_experiments_come_out_of_their_query(project, ask):
         if questions == "direct":
             assert cells[7] == f"{100 * row['tool_rate']:.1f} %"
         num_compared += 1
-    assert num_compared == 27 * 4 * 2
+    assert num_compared == 23 * 4 * 2
 
 
 def test_kinds_of_calls_come_out_of_their_query(project, ask):
@@ -190,6 +191,21 @@ def test_the_lines_of_the_training_figure_come_out_of_their_query(project, grid,
     ends = {(row["experiment"], row["part"]): row for row in ask("training_ends")}
     last = [step.accuracy for step in grid.curves["seed-0-grpo"][-5:] if step.accuracy is not None]
     assert ends["seed-0-grpo", "last"]["accuracy"] == pytest.approx(sum(last) / len(last))
+
+
+def test_rl_by_family_over_the_seeds_comes_out_of_its_query(project, ask):
+    page = (project / "findings/findings.md").read_text()
+    lines = page.partition("### By family\n")[2].partition("\n## ")[0].splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "|" in line]
+    found = {(row["variant"], row["family"], row["part"]): row for row in ask("training_families")}
+    assert len(found) == 2 * len(cells[2:]) == 2 * 2 * 4
+    assert ["grpo", "perception", "3"] in [row[:3] for row in cells]
+    for variant, family, num_seeds, *told in cells[2:]:
+        first, last = (found[variant, family, part] for part in ("first", "last"))
+        assert first["num_seeds"] == last["num_seeds"] == int(num_seeds)
+        for name, text in zip(cells[0][3:], told, strict=True):
+            key = name.replace(" ", "_")
+            assert text == f"{first[key]:.2f} -&gt; {last[key]:.2f}", (variant, family, name)
 
 
 def test_tables_that_are_missing_or_damaged_are_named(project, tmp_path, capsys):

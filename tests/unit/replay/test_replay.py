@@ -1,6 +1,7 @@
 """Replay: an untouched trajectory is equal, and every change of it is found."""
 
 import asyncio
+import runpy
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -61,7 +62,9 @@ class Bench:
         self.runner = asyncio.Runner()
         self.sandbox = ProcessSandbox(SandboxParams(num_spares=2))
 
-    def record(self, folder: Path, turns: tuple[str, ...] = _TURNS) -> tuple[Entry, ImageStore]:
+    def record(
+        self, folder: Path, turns: tuple[str, ...] = _TURNS, *, trajectory_id: str = ""
+    ) -> Recorded:
         """Run a scripted episode and return it, graded, with its pictures."""
         image = Image.new("RGB", (112, 112), "red")
         left = iter(turns)
@@ -91,7 +94,9 @@ class Bench:
             answer="42",
             images=(ref,),
         )
-        graded = episode.trajectory.model_copy(update={"verdict": Verdict.CORRECT})
+        known = {"verdict": Verdict.CORRECT}
+        named = {"trajectory_id": trajectory_id} if trajectory_id else {}
+        graded = episode.trajectory.model_copy(update={**known, **named})
         return Entry("rl", graded, sample, None), ImageStore.open(folder / "images")
 
     def replay(self, entry: Entry, pictures: ImageStore, *, num_outages: int = 0) -> Replayed:
@@ -255,3 +260,29 @@ def test_many_are_replayed_in_their_order(bench: Bench, recorded: Recorded) -> N
     assert [one.trajectory_id for one in found] == [f"t{n}" for n in range(6)]
     assert {one.outcome for one in found} == {Outcome.EQUAL}
     assert len(done) == 6
+
+
+def test_every_alteration_of_the_benchmark_is_found_in_every_trajectory(
+    bench: Bench, tmp_path: Path
+) -> None:
+    script = runpy.run_path(str(Path(__file__).parents[3] / "benchmarks/replay.py"))
+    recorded = [
+        bench.record(
+            tmp_path / str(number),
+            tuple(text.replace("6 * 7", f"{number + 3} * 7") for text in _TURNS),
+            trajectory_id=f"t{number}",
+        )
+        for number in range(4)
+    ]
+    entries = [entry for entry, _ in recorded]
+    pictures = ImageStore.open(*(tmp_path / str(number) / "images" for number in range(4)))
+    num_made = 0
+    for name, alter in script["ALTERATIONS"].items():
+        changed = list(script["alter_all"](entries, alter))
+        assert len(changed) == len(entries), name
+        for entry, original in zip(changed, entries, strict=True):
+            assert entry.trajectory != original.trajectory
+            found = bench.replay(entry, pictures)
+            assert found.outcome is Outcome.DIFFERENT, (name, entry.trajectory)
+            num_made += 1
+    assert num_made == 8 * 4
