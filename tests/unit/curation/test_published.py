@@ -185,6 +185,21 @@ def test_the_same_rows_have_the_same_ids_in_every_format(tmp_path, pictures, kin
     assert [row.question for row in found] == [composed(row) for row in ROWS]
 
 
+@pytest.mark.parametrize(("num", "options"), [(1, "(A)\n(B)"), (3, "(A) picture 2\n(B) picture 3")])
+def test_options_that_are_pictures_give_the_same_ids_in_every_format(
+    tmp_path, pictures, num, options
+):
+    encoded = [pictures["a1"], pictures["a2"], pictures["a1"]][:num]
+    row = {"id": "1", "question": "Which?", "answer": "A", "options": ["<image2>", "<image3>"]}
+    table = pa.Table.from_pylist([{**row, "images": [{"bytes": one} for one in encoded]}])
+    pq.write_table(table, tmp_path / "rows.parquet")
+    (wanted,), images = take(tmp_path, "parquet", "rows.parquet")
+    assert wanted.question == f"Which?\n{options}"
+    write_verl(tmp_path / "verl.parquet", [verl_row(wanted, images)])
+    (found,), _ = take(tmp_path, "verl", "verl.parquet")
+    assert found.sample_id == wanted.sample_id
+
+
 def test_a_share_takes_a_part_and_says_so(tmp_path):
     rows = [{"id": str(at), "question": f"q{at}?", "answer": "a"} for at in range(200)]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
