@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from agentic_vlm.curation.decontaminate import SuiteFilter
@@ -40,8 +40,8 @@ def run(context: StageContext) -> StageReport:
         pairs, names = _survey(context, raw)
         names |= {ref.sha256 for sample in held_out for ref in sample.images}
         store = ImageStore.open(*(folder / "images" for folder in (raw, *suites)))
-        views = _views(context, store, sorted(names))
         looks = LookCache(store.get)
+        views = _views(context, store, sorted(names), looks)
     folder = context.write_to("data/curated")
     with (
         context.timed("filters"),
@@ -103,16 +103,23 @@ def _survey(context: StageContext, raw: Path) -> tuple[QuestionPairs, set[str]]:
 
 
 def _views(
-    context: StageContext, store: ImageStore, names: Sequence[str]
+    context: StageContext, store: ImageStore, names: Sequence[str], looks: LookCache
 ) -> dict[str, PictureView]:
-    """Return what is compared of every picture; each is decoded once and let go."""
+    """Return what is compared of every picture; each is decoded and let go.
+
+    The first looks stay; of the others, those that a decision needs are loaded again.
+    """
+    views: dict[str, PictureView] = {}
     # Workers need no access to our files: pictures travel encoded.
     pictures = ((sha256, store.get_bytes(sha256)) for sha256 in names)
     with context.progress("pictures", total=len(names)) as progress:
-        views = map_shards(
+        for sha256, view in map_shards(
             view_shard, pictures, shard_size=_PICTURES_PER_SHARD, on_done=progress.advance
-        )
-        return dict(views)
+        ):
+            if view.look is not None:
+                looks.offer(sha256, view.look)
+            views[sha256] = replace(view, look=None)
+    return views
 
 
 if __name__ == "__main__":

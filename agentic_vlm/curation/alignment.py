@@ -1,5 +1,8 @@
 """Whether one picture is a crop of another: the pixels are laid over each other and compared."""
 
+from collections.abc import Sequence
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -18,43 +21,86 @@ _MAX_DIFFERENCE = 50.0
 _MAX_COARSE_DIFFERENCE = 80.0
 # Beyond this mean, no alignment brings the worst block down.
 _MAX_COARSE_MEAN = 16.0
+# Parts of a picture in which the centre of another is looked for, those of the nearest hashes.
+_MAX_WINDOWS = 3
+# 128 comparisons of 3 parts at 32 x 32 px stay in the cache of a core.
+_THUMBS_AT_ONCE = 128
 
 Place = tuple[float, float, float]
 """Left, top and size of a part, in shares of the sides."""
 
 
-def is_near_thumb(look: Look, view: PictureView, other: PictureView) -> bool:
-    """Return whether a part of one picture looks like the centre of the other, at 32 x 32 px.
+class Cuttings:
+    """A look and parts of it, each cut once: what it is compared with asks for the same parts.
+
+    Colours come first and values are whole numbers, which makes sums exact in any order.
+    """
+
+    def __init__(self, look: Look) -> None:
+        """Take the look."""
+        self._picture = Image.fromarray(look)
+        self._parts: dict[tuple[Place, int], NDArray[np.int16]] = {}
+
+    def part(self, place: Place, side_px: int) -> NDArray[np.int16]:
+        """Return a part at another size, [3, side, side]."""
+        key = (place, side_px)
+        if key not in self._parts:
+            colours = cut(self._picture, place, side_px).transpose(2, 0, 1)
+            self._parts[key] = np.ascontiguousarray(colours, np.int16)
+        return self._parts[key]
+
+    @cached_property
+    def thumbs(self) -> NDArray[np.int16]:
+        """[19, 32, 32] the parts named by WINDOWS, in grey."""
+        grey = self._picture.convert("L")
+        return np.stack([cut(grey, window, THUMB_PX) for window in WINDOWS]).astype(np.int16)
+
+    @cached_property
+    def crops(self) -> NDArray[np.int16]:
+        """[18, 3, 32, 32] the same in colour, without the centre."""
+        return np.stack([self.part(window, THUMB_PX) for window in WINDOWS[1:]])
+
+
+def near_thumbs(
+    seen: Cuttings, view: PictureView, others: Sequence[PictureView]
+) -> NDArray[np.bool_]:
+    """Return of each other picture whether its centre looks like a part of this, at 32 x 32 px.
 
     It costs little and sends away most of what only shares a layout.
+
+    Args:
+        seen: the look of this picture.
+        view: its hashes.
+        others: what is compared of the other pictures.
     """
-    gaps = np.bitwise_count(view.windows ^ other.windows[0]).min(axis=1)
-    grey = Image.fromarray(look).convert("L")
-    wanted = other.thumb.astype(np.float32)
-    for window in np.argsort(gaps, kind="stable")[:3]:
-        seen = cut(grey, WINDOWS[int(window)], THUMB_PX).astype(np.float32)
-        change = np.abs(seen - wanted)
-        if change.mean() <= _MAX_COARSE_MEAN and _worst_block(change) <= _MAX_COARSE_DIFFERENCE:
-            return True
-    return False
+    near = np.zeros(len(others), np.bool_)
+    for start in range(0, len(others), _THUMBS_AT_ONCE):
+        chosen = others[start : start + _THUMBS_AT_ONCE]
+        centres = np.stack([other.windows[0] for other in chosen])
+        gaps = np.bitwise_count(view.windows ^ centres[:, None]).min(axis=2)
+        best = np.argsort(gaps, axis=1, kind="stable")[:, :_MAX_WINDOWS]
+        wanted = np.stack([other.thumb for other in chosen]).astype(np.int16)
+        change = np.abs(seen.thumbs[best] - wanted[:, None])
+        fits = _means(change) <= _MAX_COARSE_MEAN
+        fits &= _worst_blocks(change) <= _MAX_COARSE_DIFFERENCE
+        near[start : start + len(chosen)] = fits.any(axis=1)
+    return near
 
 
-def is_crop_of(look: Look, other: Look) -> bool:
-    """Return whether a part of `look` is the centre of `other`, pixel by pixel."""
-    seen, wanted = Image.fromarray(look), Image.fromarray(other)
-    coarse = cut(wanted, WINDOWS[0], THUMB_PX).astype(np.float32)
-    places = WINDOWS[1:]
-    changes = [_change(seen, place, coarse) for place in places]
-    best = min(range(len(places)), key=lambda at: float(changes[at].mean()))
-    if _worst_block(changes[best]) > _MAX_COARSE_DIFFERENCE:
+def is_crop_of(seen: Cuttings, wanted: Cuttings) -> bool:
+    """Return whether a part of one look is the centre of the other, pixel by pixel."""
+    changes = np.abs(seen.crops - wanted.part(WINDOWS[0], THUMB_PX)).max(axis=1)
+    best = int(np.argmin(_means(changes)))
+    if _worst_blocks(changes[best]) > _MAX_COARSE_DIFFERENCE:
         return False
-    fine = cut(wanted, WINDOWS[0], _FINE_PX).astype(np.float32)
-    change = _align(seen, places[best], fine)
-    if _worst_block(change) > _MAX_DIFFERENCE:
+    fine = wanted.part(WINDOWS[0], _FINE_PX)
+    change = _align(seen, WINDOWS[1:][best], fine)
+    if _worst_blocks(change) > _MAX_DIFFERENCE:
         return False
     # A crop changes the scale. Receipts of one layout with other digits agree best centre on
     # centre: they are uncut, and the same only if the whole is.
-    return bool(change.mean() < _align(seen, WINDOWS[0], fine).mean())
+    total = int(change.sum())
+    return total < int(_align(seen, WINDOWS[0], fine, enough=total).sum())
 
 
 def unexplained(look: Look, other: Look) -> float:
@@ -64,7 +110,7 @@ def unexplained(look: Look, other: Look) -> float:
     place of another is not.
     """
     one, two = _grey(look), _grey(other)
-    return max(_worst_block(_beyond(one, two)), _worst_block(_beyond(two, one)))
+    return float(max(_worst_blocks(_beyond(one, two)), _worst_blocks(_beyond(two, one))))
 
 
 def _grey(look: Look) -> NDArray[np.float32]:
@@ -78,15 +124,24 @@ def _beyond(grey: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np
     return outside
 
 
-def _align(seen: Image.Image, place: Place, wanted: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the differences at the best place near the given one."""
+def _align(
+    seen: Cuttings, place: Place, wanted: NDArray[np.int16], *, enough: int = -1
+) -> NDArray[np.int16]:
+    """Return the differences at the best place near the given one.
+
+    The search ends early where their sum is `enough` or less.
+    """
     change = _change(seen, place, wanted)
+    least = int(change.sum())
     for shift in _SHIFTS:
         for right, down in ((shift, 0.0), (-shift, 0.0), (0.0, shift), (0.0, -shift)) * 2:
+            if least <= enough:
+                return change
             near = _moved(place, right, down)
             found = _change(seen, near, wanted)
-            if found.mean() < change.mean():
-                change, place = found, near
+            total = int(found.sum())
+            if total < least:
+                change, least, place = found, total, near
     return change
 
 
@@ -96,12 +151,20 @@ def _moved(place: Place, right: float, down: float) -> Place:
     return min(max(left + right, 0.0), limit), min(max(top + down, 0.0), limit), size
 
 
-def _change(seen: Image.Image, place: Place, wanted: NDArray[np.float32]) -> NDArray[np.float32]:
-    part = cut(seen, place, wanted.shape[0]).astype(np.float32)
-    worst: NDArray[np.float32] = np.abs(part - wanted).max(axis=2)
+def _change(seen: Cuttings, place: Place, wanted: NDArray[np.int16]) -> NDArray[np.int16]:
+    worst: NDArray[np.int16] = np.abs(seen.part(place, wanted.shape[1]) - wanted).max(axis=0)
     return worst
 
 
-def _worst_block(change: NDArray[np.float32]) -> float:
-    num = change.shape[0] // _BLOCK_PX
-    return float(change.reshape(num, _BLOCK_PX, num, _BLOCK_PX).mean(axis=(1, 3)).max())
+def _means(change: NDArray[np.int16]) -> NDArray[np.float64]:
+    """Return the means of [..., side, side]."""
+    means: NDArray[np.float64] = change.mean(axis=(-2, -1), dtype=np.float64)
+    return means
+
+
+def _worst_blocks(change: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Return the mean of the worst block of each of [..., side, side]."""
+    num = change.shape[-1] // _BLOCK_PX
+    blocks = change.reshape(*change.shape[:-2], num, _BLOCK_PX, num, _BLOCK_PX)
+    worst: NDArray[np.float64] = blocks.mean(axis=(-3, -1), dtype=np.float64).max(axis=(-2, -1))
+    return worst

@@ -10,7 +10,14 @@ from agentic_vlm.errors import ImageError
 from agentic_vlm.formats.cells import Columns
 from agentic_vlm.formats.jsonl import JsonlFault, iter_jsonl, read_picture
 from agentic_vlm.formats.readers import READERS
-from agentic_vlm.formats.row import FaultKind, Line, PublishedRow, RowFault, compose_question
+from agentic_vlm.formats.row import (
+    FaultKind,
+    Line,
+    PublishedRow,
+    RowFault,
+    compose_question,
+    strip_markers,
+)
 from agentic_vlm.params import FileSource, JsonlSource
 from agentic_vlm.schema import RawSample, Rejection, RejectReason, content_id
 from agentic_vlm.store import ImageWriter
@@ -158,7 +165,9 @@ def _take(row: PublishedRow, own_id: str, line: Line, intake: _Intake) -> RawSam
         except ImageError as fault:
             evidence = f", field {row.picture_field!r}: {fault.where}: {fault.what}"
             return intake.reject(line, RejectReason.BROKEN_IMAGE, evidence)
-    question = compose_question(row.question, row.options)
+    # Options may be pictures too; other formats hold them as lines of the question already.
+    composed = compose_question(row.question, row.options)
+    question = strip_markers(composed, num_pictures=len(row.pictures))
     return RawSample(
         sample_id=content_id(question, row.answer, *(ref.sha256 for ref in refs)),
         source=intake.name,

@@ -18,7 +18,8 @@ _NEEDS_OPTIONS = re.compile(
     re.IGNORECASE,
 )
 _NEEDS_OTHERS = re.compile(
-    r"\b(?:all|none|both|neither|any) of\b|\babove\b|\bcannot be\b|\b(?:and|or) [A-E]\b|^[A-Z]$",
+    r"\b(?:all|none|both|neither|any) of\b|\babove\b|\bcannot be\b|\b(?:and|or) [A-E]\b|^[A-Z]$"
+    r"|^picture \d+$",
     re.IGNORECASE,
 )
 _MAX_ANSWER_WORDS = 8

@@ -1,17 +1,14 @@
 """Which pictures are the same: hashes propose, a look at the pixels decides."""
 
-import itertools
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from agentic_vlm.curation.alignment import is_crop_of, is_near_thumb, unexplained
+from agentic_vlm.curation.alignment import Cuttings, is_crop_of, near_thumbs, unexplained
 from agentic_vlm.curation.pictures import LOOK_PX, Look, Looks, PictureView, take_look
 
-_HASH_BITS = 64
 _BLOCK_PX = 4
 # Mean difference of the worst block, in grey levels. Measured on the 647 pictures of the pocket
 # world: the same picture in another size, 6 % brighter or as JPEG of quality 60 stays below 33.
@@ -23,10 +20,13 @@ _MAX_BLOCK_DIFFERENCE = 36.0
 # stay at 6.1 and below, receipts of one layout with other digits begin at 16.
 _MAX_EDGE_DIFFERENCE = 70.0
 _MAX_UNEXPLAINED = 10.0
+_MAX_STRETCH = 0.05
 # A crop moves the content by up to half a step of the windows. Measured on line drawings, which
 # move most: 97 % of 480 crops are within 6 bits, and photographs and scenes all within 4.
 _CROP_SLACK = 2
 _MAX_LOOKS = 2048
+# Hashes that are compared at once: what 19 windows differ in stays in the cache of a core.
+_HASHES_AT_ONCE = 4096
 
 
 class LookCache:
@@ -36,6 +36,11 @@ class LookCache:
         """Take what decodes a picture by its digest."""
         self._load = load
         self._looks: OrderedDict[str, Look] = OrderedDict()
+
+    def offer(self, name: str, look: Look) -> None:
+        """Take a look that is there already, if there is room: decoding costs milliseconds."""
+        if len(self._looks) < _MAX_LOOKS:
+            self._looks[name] = look
 
     def __call__(self, name: str) -> Look:
         """Return the look of a picture."""
@@ -85,10 +90,10 @@ def is_same_look(left: Look, right: Look) -> bool:
 
 
 class PictureFinder:
-    """Finds the same picture among many, without comparing all pairs.
+    """Finds the same picture among many.
 
-    The same but for size, compression and slight exposure, or cut by 5 % of both sides. Two
-    hashes that differ by at most d bits agree in at least one of d + 1 bands of bits.
+    The same but for size, compression and slight exposure, or cut by 5 % of both sides. Hashes of
+    all are compared, some hundred million a second; pixels only where those agree.
     """
 
     def __init__(
@@ -105,107 +110,72 @@ class PictureFinder:
         self._looks = looks
         self._max_distance = max_distance
         self._names: list[str] = []
-        self._known: dict[str, int] = {}
-        self._whole = _Bands(max_distance)
-        self._centre = _Bands(max_distance + _CROP_SLACK)
-        self._centres = np.empty((64, 2), np.uint64)
+        self._known: set[str] = set()
+        self._hashes = np.empty((64, 4), np.uint64)
+        self._ratios = np.empty(64)
 
     def add(self, name: str) -> None:
         """Add one picture; one that is known already is left as it is."""
         if name in self._known:
             return
-        number = self._known[name] = len(self._names)
+        number = len(self._names)
+        self._known.add(name)
         self._names.append(name)
+        if number == len(self._hashes):
+            self._hashes = np.concatenate([self._hashes, np.empty_like(self._hashes)])
+            self._ratios = np.concatenate([self._ratios, np.empty_like(self._ratios)])
         view = self._views[name]
-        for kind in (0, 1):
-            self._whole.add(kind, view.hashes[kind], number)
-            self._centre.add(kind, int(view.windows[0, kind]), number)
-        if number == len(self._centres):
-            self._centres = np.concatenate([self._centres, np.empty_like(self._centres)])
-        self._centres[number] = view.windows[0]
+        self._hashes[number] = (*view.hashes, *view.windows[0])
+        self._ratios[number] = view.ratio
 
     def find(self, name: str) -> list[str]:
         """Return the names of the added pictures that are the same, in order of names."""
-        if not self._names:
-            return []
         view = self._views[name]
-        hits = [
-            candidate
-            for candidate in self._whole_candidates(view)
-            if self._is_same(name, candidate)
-        ]
-        found = set(hits)
-        crops = (other for other in self._crop_candidates(view) if other not in found)
-        return sorted([*hits, *(other for other in crops if self._is_crop(name, other))])
+        whole, crops = self._candidates(view)
+        same = {other for other in whole if is_same_look(self._looks(other), self._looks(name))}
+        return sorted(
+            same.union(self._crops(name, [other for other in crops if other not in same]))
+        )
 
     def is_same(self, name: str, other: str) -> bool:
         """Return whether two pictures are the same, whether or not they were added."""
-        if name == other or self._is_same(name, other):
+        if name == other:
             return True
         view, twin = self._views[name], self._views[other]
-        distances = np.bitwise_count(view.windows ^ twin.windows[0]).min(axis=1)
-        is_candidate = int(distances.min()) <= self._max_distance + _CROP_SLACK
-        return is_candidate and self._is_crop(name, other)
-
-    def _is_same(self, name: str, other: str) -> bool:
-        view, twin = self._views[name], self._views[other]
-        return (
+        stretch = abs(twin.ratio / view.ratio - 1)
+        if (
             hash_distance(view, twin) <= self._max_distance
-            and abs(twin.ratio / view.ratio - 1) < 0.05
+            and stretch < _MAX_STRETCH
             and is_same_look(self._looks(other), self._looks(name))
-        )
+        ):
+            return True
+        nearest = int(np.bitwise_count(view.windows ^ twin.windows[0]).min())
+        is_candidate = nearest <= self._max_distance + _CROP_SLACK and stretch <= _MAX_STRETCH
+        return is_candidate and bool(self._crops(name, [other]))
 
-    def _is_crop(self, name: str, other: str) -> bool:
-        view, twin = self._views[name], self._views[other]
-        if abs(twin.ratio / view.ratio - 1) > 0.05:
-            return False
-        look = self._looks(name)
-        return is_near_thumb(look, view, twin) and is_crop_of(look, self._looks(other))
+    def _candidates(self, view: PictureView) -> tuple[list[str], list[str]]:
+        """Return the added pictures whose hashes and sides agree: of the whole, and of a crop."""
+        whole, crops = list[str](), list[str]()
+        for start in range(0, len(self._names), _HASHES_AT_ONCE):
+            stop = min(start + _HASHES_AT_ONCE, len(self._names))
+            hashes = self._hashes[start:stop]
+            stretch = np.abs(self._ratios[start:stop] / view.ratio - 1)
+            gaps = np.bitwise_count(hashes[:, :2] ^ np.array(view.hashes, np.uint64)).min(axis=1)
+            near = (gaps <= self._max_distance) & (stretch < _MAX_STRETCH)
+            whole += [self._names[start + at] for at in np.flatnonzero(near)]
+            gaps = np.bitwise_count(hashes[:, None, 2:] ^ view.windows).min(axis=(1, 2))
+            near = (gaps <= self._max_distance + _CROP_SLACK) & (stretch <= _MAX_STRETCH)
+            crops += [self._names[start + at] for at in np.flatnonzero(near)]
+        return whole, crops
 
-    def _whole_candidates(self, view: PictureView) -> Iterator[str]:
-        if self._max_distance >= _HASH_BITS:
-            yield from self._names
-            return
-        numbers = {hit for kind in (0, 1) for hit in self._whole.find(kind, view.hashes[kind])}
-        yield from (self._names[number] for number in sorted(numbers))
-
-    def _crop_candidates(self, view: PictureView) -> list[str]:
-        if self._max_distance + _CROP_SLACK >= _HASH_BITS:
-            return self._names
-        numbers: set[int] = set()
-        for kind in (0, 1):
-            for value in set(view.windows[:, kind].tolist()):
-                numbers.update(self._centre.find(kind, value))
-        if not numbers:
+    def _crops(self, name: str, others: Sequence[str]) -> list[str]:
+        """Return those of the others of which the picture holds the centre, up to a crop."""
+        if not others:
             return []
-        chosen = np.fromiter(numbers, np.int64, len(numbers))
-        near = self._near_centres(view, chosen)
-        return [self._names[number] for number in sorted(chosen[near].tolist())]
-
-    def _near_centres(self, view: PictureView, chosen: NDArray[np.int64]) -> NDArray[np.bool_]:
-        gaps = view.windows[:, None, :] ^ self._centres[chosen][None, :, :]
-        nearest = np.bitwise_count(gaps).min(axis=(0, 2))
-        near: NDArray[np.bool_] = nearest <= self._max_distance + _CROP_SLACK
-        return near
-
-
-class _Bands:
-    """Numbers by bands of the bits of their hashes."""
-
-    def __init__(self, max_distance: int) -> None:
-        num_bands = min(max_distance + 1, _HASH_BITS)
-        edges = [round(band * _HASH_BITS / num_bands) for band in range(num_bands + 1)]
-        self._spans = [(low, (1 << high - low) - 1) for low, high in itertools.pairwise(edges)]
-        self._members: dict[tuple[int, int, int], list[int]] = defaultdict(list)
-
-    def add(self, kind: int, value: int, number: int) -> None:
-        for key in self._keys(kind, value):
-            self._members[key].append(number)
-
-    def find(self, kind: int, value: int) -> Iterable[int]:
-        for key in self._keys(kind, value):
-            yield from self._members.get(key, ())
-
-    def _keys(self, kind: int, value: int) -> Iterator[tuple[int, int, int]]:
-        for band, (low, mask) in enumerate(self._spans):
-            yield kind, band, value >> low & mask
+        seen = Cuttings(self._looks(name))
+        near = near_thumbs(seen, self._views[name], [self._views[other] for other in others])
+        return [
+            other
+            for other, is_near in zip(others, near, strict=True)
+            if is_near and is_crop_of(seen, Cuttings(self._looks(other)))
+        ]

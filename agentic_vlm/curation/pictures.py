@@ -54,8 +54,8 @@ class PictureView:
     """The picture, shrunk, for the decision; absent where it is loaded again when it is needed."""
 
 
-def view_picture(image: Image.Image, *, keeps_look: bool = True) -> PictureView:
-    """Return what is compared of a picture."""
+def view_picture(image: Image.Image) -> PictureView:
+    """Return what is compared of a picture, with its look."""
     look = take_look(image)
     grey = Image.fromarray(look).convert("L")
     return PictureView(
@@ -63,14 +63,12 @@ def view_picture(image: Image.Image, *, keeps_look: bool = True) -> PictureView:
         windows=_hash_windows(grey),
         thumb=cut(grey, WINDOWS[0], THUMB_PX),
         ratio=image.width / image.height,
-        look=look if keeps_look else None,
+        look=look,
     )
 
 
 def view_shard(shard: Sequence[tuple[str, bytes]]) -> list[tuple[str, PictureView]]:
     """Decode pictures, given by digest and encoded file, and return what is compared of each.
-
-    Looks are left out: the few that a decision needs are loaded again.
 
     Raises:
         ImageError: a picture is broken.
@@ -78,7 +76,7 @@ def view_shard(shard: Sequence[tuple[str, bytes]]) -> list[tuple[str, PictureVie
     views = []
     for sha256, encoded in shard:
         image = to_rgb(decode_image(encoded, where=f"picture {sha256}"))
-        views.append((sha256, view_picture(image, keeps_look=False)))
+        views.append((sha256, view_picture(image)))
     return views
 
 

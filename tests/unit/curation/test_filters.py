@@ -121,6 +121,26 @@ def test_scenes_of_the_world_are_never_taken_for_each_other():
     assert all(finder.find(name) == [name] for name in scenes)
 
 
+def test_looking_among_many_finds_what_looking_at_each_finds(monkeypatch):
+    monkeypatch.setattr("agentic_vlm.curation.picture_match._HASHES_AT_ONCE", 7)
+    monkeypatch.setattr("agentic_vlm.curation.alignment._THUMBS_AT_ONCE", 3)
+    originals = [scene(seed) for seed in range(3)]
+    numbers = [sheet("lavender", ((str(at), "57"), ("3", str(9 * at)))) for at in range(5)]
+    seen = {f"{at:02d}": image for at, image in enumerate([*originals, *numbers])}
+    seen |= {f"{name} jpeg": as_jpeg(image) for name, image in list(seen.items())[::3]}
+    for name, image in list(seen.items())[:8]:
+        width, height = round(0.95 * image.width), round(0.95 * image.height)
+        seen[f"{name} crop"] = image.crop((9, 4, 9 + width, 4 + height))
+    looked = {name: view_picture(image) for name, image in seen.items()}
+    finder = PictureFinder(looked, kept_looks(looked), max_distance=4)
+    for name in looked:
+        finder.add(name)
+    found = {name: finder.find(name) for name in looked}
+    for name, others in found.items():
+        assert others == sorted(other for other in looked if finder.is_same(name, other))
+    assert sum(map(len, found.values())) > len(looked) + 8
+
+
 def sheet(ground, numbers):
     picture = Image.new("RGB", (448, 448), ground)
     picture.paste("white", (28, 0, 420, 448))

@@ -15,6 +15,7 @@ COLOURS = "\n(A) red\n(B) dark blue\n(C) green"
         ("Which of the doors is it?" + COLOURS, "B", None),
         ("What colour is it not?" + COLOURS, "B", None),
         ("What colour?\n(A) red\n(B) none of these", "A", None),
+        ("What is it?\n(A) picture 2\n(B) picture 3", "A", None),
         ("The colour is" + COLOURS, "A", None),
         ("What colour?" + COLOURS, "D", None),
         ("What colour?", "B", None),

@@ -22,10 +22,10 @@ from agentic_vlm.schema import CuratedSample, RawSample, Rejection, RejectReason
 from agentic_vlm.store import ImageWriter
 
 ROOT = Path(__file__).parents[3]
-SAMPLES = Path(os.environ.get("AGENTIC_SAMPLES", ROOT.parent / "shared" / "samples"))
+SAMPLES = Path(os.environ.get("AGENTIC_VLM_SAMPLES", ROOT.parent / "shared" / "samples"))
 needs_samples = pytest.mark.skipif(
     not SAMPLES.is_dir(),
-    reason="real samples are absent; name their folder in AGENTIC_SAMPLES",
+    reason="real samples are absent; name their folder in AGENTIC_VLM_SAMPLES",
 )
 REAL = {
     "math_vision": ("math_vision", "math_vision/test.jsonl", 240),
@@ -53,6 +53,39 @@ def test_every_real_row_is_curated_or_rejected_with_a_reason(tmp_path, name):
     assert counts[CuratedSample] + counts[Rejection] == num_rows
     assert counts[CuratedSample] >= 0.95 * num_rows
     assert all(row.evidence for row in done if isinstance(row, Rejection))
+
+
+@needs_samples
+@pytest.mark.parametrize("form", ["verl", "parquet"])
+@pytest.mark.parametrize("name", sorted(REAL))
+def test_real_rows_keep_their_ids_when_they_come_in_another_form(tmp_path, name, form):
+    kind, path, _ = REAL[name]
+    rows, images = take(tmp_path, kind, SAMPLES / path)
+    known = [row for row in rows if isinstance(row, RawSample)]
+    if form == "verl":
+        write_verl(tmp_path / "other.parquet", (verl_row(row, images) for row in known))
+    else:
+        write_parquet(tmp_path / "other.parquet", known, images)
+    found, _ = take(tmp_path, form, "other.parquet")
+    assert [getattr(row, "sample_id", row) for row in found] == [row.sample_id for row in known]
+
+
+def verl_row(row, images):
+    pictures = tuple(images.get_bytes(ref.sha256) for ref in row.images)
+    return VerlRow(row.source_row_id, row.question, row.answer, row.aliases, row.family, pictures)
+
+
+def write_parquet(path, rows, images):
+    table = [
+        {
+            "id": row.source_row_id,
+            "question": row.question,
+            "answer": row.answer,
+            "images": [{"bytes": images.get_bytes(ref.sha256), "path": None} for ref in row.images],
+        }
+        for row in rows
+    ]
+    pq.write_table(pa.Table.from_pylist(table), path)
 
 
 ROWS = [
@@ -150,6 +183,21 @@ def test_the_same_rows_have_the_same_ids_in_every_format(tmp_path, pictures, kin
     assert [row.sample_id for row in found] == [row.sample_id for row in wanted]
     assert [row.source_row_id for row in found] == ["a1", "a2"]
     assert [row.question for row in found] == [composed(row) for row in ROWS]
+
+
+@pytest.mark.parametrize(("num", "options"), [(1, "(A)\n(B)"), (3, "(A) picture 2\n(B) picture 3")])
+def test_options_that_are_pictures_give_the_same_ids_in_every_format(
+    tmp_path, pictures, num, options
+):
+    encoded = [pictures["a1"], pictures["a2"], pictures["a1"]][:num]
+    row = {"id": "1", "question": "Which?", "answer": "A", "options": ["<image2>", "<image3>"]}
+    table = pa.Table.from_pylist([{**row, "images": [{"bytes": one} for one in encoded]}])
+    pq.write_table(table, tmp_path / "rows.parquet")
+    (wanted,), images = take(tmp_path, "parquet", "rows.parquet")
+    assert wanted.question == f"Which?\n{options}"
+    write_verl(tmp_path / "verl.parquet", [verl_row(wanted, images)])
+    (found,), _ = take(tmp_path, "verl", "verl.parquet")
+    assert found.sample_id == wanted.sample_id
 
 
 def test_a_share_takes_a_part_and_says_so(tmp_path):

@@ -117,7 +117,9 @@ def test_published_files_and_registered_sources_come_in_through_the_stage(small)
     assert "Ostrava was founded by Ann." in {article["text"] for article in articles}
 
 
-SAMPLES = Path(os.environ.get("AGENTIC_SAMPLES", Path(__file__).parents[4] / "shared" / "samples"))
+SAMPLES = Path(
+    os.environ.get("AGENTIC_VLM_SAMPLES", Path(__file__).parents[4] / "shared" / "samples")
+)
 REAL = {
     "math_vision": ("math_vision", "math_vision/test.jsonl", 240),
     "gsm8k": ("gsm8k", "gsm8k/test.jsonl", 300),
@@ -128,7 +130,7 @@ REAL = {
 
 @pytest.mark.slow
 @pytest.mark.skipif(
-    not SAMPLES.is_dir(), reason="real samples are absent; name their folder in AGENTIC_SAMPLES"
+    not SAMPLES.is_dir(), reason="real samples are absent; name their folder in AGENTIC_VLM_SAMPLES"
 )
 def test_real_rows_pass_all_filters_of_both_stages_or_leave_with_a_reason(small):
     params = read_yaml(small / "params.yaml")
