@@ -87,8 +87,8 @@ class Sampler:
         self._memory = None if self._is_flash else turn_memory
 
     def forget(self) -> None:
-        """Forget what was computed with weights that have changed."""
-        self.encoder.clear()
+        """Forget what was computed with weights that may have changed."""
+        self.encoder.forget_trained()
         if self._memory is not None:
             self._memory.clear()
 

@@ -18,6 +18,7 @@ from agentic_vlm.backends.seal import Seal
 from agentic_vlm.backends.segments import takes_flash_attention, unwrap_adapters
 from agentic_vlm.params import TrainRlParams
 from agentic_vlm.training.buffer import check_buffer, check_masks, check_split, rollout_context
+from agentic_vlm.training.features import shared_encoder
 from agentic_vlm.training.groups import leave_out_small_groups, roll_lively
 from agentic_vlm.training.mismatch import (
     importance_weights,
@@ -85,7 +86,7 @@ class AgentGRPOTrainer(GRPOTrainer):
         self._packer = Packer(
             self.model,
             processor,
-            encoder=None,
+            encoder=shared_encoder(self.model, self.ref_model, processor, roller.policy),
             share_prompts=shares,
             needs_picture=self.accelerator.num_processes > 1,
         )

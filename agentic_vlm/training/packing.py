@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from agentic_vlm.agent.context import PlacedImage, TokenContext, check_exact
-from agentic_vlm.backends.encoder import PictureEncoder
-from agentic_vlm.backends.segments import Segment, rope_positions
+from agentic_vlm.backends.encoder import PictureEncoder, is_trainable
+from agentic_vlm.backends.segments import Segment, rope_positions, unwrap_adapters
 from agentic_vlm.errors import ExactnessError
-from agentic_vlm.training.pixels import PixelStore
+from agentic_vlm.training.pixels import PixelStore, check_grid
 from agentic_vlm.training.row_seal import seal_row
 
 
@@ -88,8 +88,8 @@ class Packer:
         Args:
             model: a Qwen-VL model; its config tells how patches are merged.
             processor: gives image processor and placeholder id.
-            encoder: encodes each picture once for the whole run; only where the vision tower is
-                frozen, for then its features never change. Absent: pixels go to the model.
+            encoder: gives features instead of pixels, encoded once for the whole run, while no
+                parameter of the vision tower is trained. Absent: pixels go to the model.
             share_prompts: compute equal prompts of a row once.
             max_pixel_bytes: bytes of pixel rows that are kept between rows; a picture of a million
                 pixels has 24 MB.
@@ -98,6 +98,7 @@ class Packer:
         """
         self._merge_size: int = model.config.vision_config.spatial_merge_size
         self._image_token_id: int = processor.image_token_id
+        self._model = unwrap_adapters(model)
         self._encoder = encoder
         self._shares = share_prompts
         self._needs_picture = needs_picture
@@ -178,20 +179,22 @@ class Packer:
                 f"{num_pads} placeholders but the pictures have {num_tokens}",
                 "this is a fault of ours: a picture was lost or doubled while packing",
             )
+        encoder = None if is_trainable(self._model.model.visual) else self._encoder
         if not draft.placed:
-            if self._needs_picture and self._encoder is None:
+            if self._needs_picture and encoder is None:
                 inputs["pixel_values"], inputs["image_grid_thw"] = self._pixels.blank()
                 inputs["picture_index"] = torch.zeros(0, dtype=torch.long)
-            return
-        if self._encoder is not None:
-            with torch.no_grad():
-                output, _ = self._encoder.encode_placed(draft.placed)
-            inputs["mm_encoder_outputs"] = {"image": output}
             return
         number: dict[str, int] = {}
         for placed in draft.placed:
             number.setdefault(placed.digest, len(number))
-        distinct = {placed.digest: placed for placed in draft.placed}
-        pixels, grids = self._pixels.rows([distinct[digest] for digest in number])
-        inputs["pixel_values"], inputs["image_grid_thw"] = pixels, grids
+        known = {placed.digest: placed for placed in draft.placed}
+        distinct = [known[digest] for digest in number]
         inputs["picture_index"] = torch.tensor([number[placed.digest] for placed in draft.placed])
+        if encoder is None:
+            inputs["pixel_values"], inputs["image_grid_thw"] = self._pixels.rows(distinct)
+            return
+        output, inputs["image_grid_thw"] = encoder.encode_placed(distinct)
+        for placed, grid in zip(distinct, inputs["image_grid_thw"], strict=True):
+            check_grid(placed, grid)
+        inputs["mm_encoder_outputs"] = {"image": output}

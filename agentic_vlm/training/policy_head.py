@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch.utils.checkpoint import checkpoint
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 from trl.trainer.utils import FusedCausalLMOutput
 
 from agentic_vlm.backends.segments import (
@@ -74,7 +75,9 @@ def _score_row(
         if picture_index is not None and not len(picture_index):
             unseen = _sum_of(encoded)
         else:
-            mm_encoder_outputs = {"image": _placed(encoded, picture_index)}
+            mm_encoder_outputs = {"image": encoded}
+    if mm_encoder_outputs is not None and picture_index is not None:
+        mm_encoder_outputs = {"image": _placed(mm_encoder_outputs["image"], picture_index)}
     bounds = [Segment(*row) for row in segments.tolist()]
     attention: dict[str, Any] = {"segments": bounds}
     if takes_flash_attention(model):
@@ -114,17 +117,15 @@ def _sum_of(encoded: Any) -> torch.Tensor:
     return torch.stack([one.sum() for one in features]).sum()
 
 
-def _placed(out: Any, picture_index: torch.Tensor | None) -> Any:
+def _placed(encoded: Any, picture_index: torch.Tensor) -> BaseModelOutputWithPooling:
     """Hand each placement the features of its picture."""
-    if picture_index is None:
-        return out
     order = picture_index.tolist()
-    out.pooler_output = tuple(out.pooler_output[number] for number in order)
-    if getattr(out, "deepstack_features", None) is not None:
-        out.deepstack_features = [
-            tuple(level[number] for number in order) for level in out.deepstack_features
-        ]
-    return out
+    pooled: Any = tuple(encoded.pooler_output[number] for number in order)
+    placed = BaseModelOutputWithPooling(pooler_output=pooled)
+    deep = getattr(encoded, "deepstack_features", None)
+    if deep is not None:
+        placed["deepstack_features"] = [tuple(level[number] for number in order) for level in deep]
+    return placed
 
 
 def _score(

@@ -22,7 +22,7 @@ _SEALED = (
 def seal_row(inputs: Mapping[str, Any]) -> torch.Tensor:
     """Return [1 + P] digests: of the row, and of each of its P distinct pictures.
 
-    Pictures are pixel rows, or features where the tower is frozen.
+    Pictures are pixel rows, or features of every depth where the tower is frozen.
     """
     row = hashlib.sha256()
     for name in _SEALED:
@@ -64,7 +64,10 @@ def _pictures(inputs: Mapping[str, Any]) -> Iterator[torch.Tensor]:
     if inputs.get("pixel_values") is not None and grids is not None:
         yield from inputs["pixel_values"].split(grids.prod(dim=-1).tolist())
     elif inputs.get("mm_encoder_outputs") is not None:
-        yield from inputs["mm_encoder_outputs"]["image"].pooler_output
+        encoded = inputs["mm_encoder_outputs"]["image"]
+        deep = getattr(encoded, "deepstack_features", None) or []
+        for levels in zip(encoded.pooler_output, *deep, strict=True):
+            yield torch.stack(levels)
 
 
 def _bytes(tensor: torch.Tensor) -> bytes:

@@ -42,6 +42,18 @@ def model(processor: Any) -> Any:
     return build_model(processor.tokenizer, seed=0, hidden=32, layers=2)
 
 
+def build_lively(processor: Any, *, seed: int = 0) -> Any:
+    """Return an untrained model that ends its turns now and then."""
+    model = build_model(processor.tokenizer, seed=seed, hidden=32, layers=2)
+    model.config.tie_word_embeddings = False
+    weight = model.lm_head.weight.detach().clone()
+    end = processor.tokenizer.convert_tokens_to_ids("<|im_end|>")
+    # Now likely, now unlikely, as the hidden state will have it.
+    weight[end] *= 12.0
+    model.lm_head.weight = torch.nn.Parameter(weight)
+    return model
+
+
 FAMILIES = ("qwen3_vl", "qwen2_5_vl")
 
 

@@ -18,6 +18,7 @@ from agentic_vlm.training.lora import lora_layers
 from agentic_vlm.training.packing import PackedRow, Packer
 from agentic_vlm.training.policy_head import add_policy_head
 from agentic_vlm.training.row_seal import seal_row
+from agentic_vlm.training.sft import freeze_vision
 from tests.unit.training.conftest import (
     alone_logprobs,
     build_family,
@@ -122,6 +123,7 @@ def test_features_of_a_frozen_tower_give_the_same_scores_as_pixels(
     family_model: Any, processor: Any, renderer: Renderer
 ) -> None:
     contexts = mixed_contexts(renderer)
+    freeze_vision(family_model)
     encoder = PictureEncoder(family_model, processor.image_processor, max_pictures=10)
     by_features = Packer(family_model, processor, encoder=encoder, share_prompts=False)
     rows = [pack(family_model, processor, contexts), by_features.pack(contexts)]

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,8 +23,7 @@ from agentic_vlm.training.rl import train_rl
 from agentic_vlm.training.rollout_policy import open_rollout_policy
 from agentic_vlm.training.rollouts import LoopThread, RewardedEpisode
 from agentic_vlm.training.weights import WeightPush, whole_state
-from agentic_vlm.world.base_model import build_model
-from tests.unit.training.conftest import alone_logprobs, make_context
+from tests.unit.training.conftest import alone_logprobs, build_lively, make_context
 from tests.unit.training.test_rl import make_roller
 
 _AGENT = AgentParams(max_turns=2, max_turn_tokens=16, max_infrastructure_retries=0)
@@ -37,18 +37,6 @@ _PARAMS = TrainRlParams(
     soft_limit_tokens=1,
     hard_limit_tokens=60,
 )
-
-
-def _build(processor: Any, *, seed: int = 0) -> Any:
-    """Return a model that ends its turns now and then."""
-    model = build_model(processor.tokenizer, seed=seed, hidden=32, layers=2)
-    model.config.tie_word_embeddings = False
-    weight = model.lm_head.weight.detach().clone()
-    end = processor.tokenizer.convert_tokens_to_ids("<|im_end|>")
-    # Now likely, now unlikely, as the hidden state will have it.
-    weight[end] *= 12.0
-    model.lm_head.weight = torch.nn.Parameter(weight)
-    return model
 
 
 class Served(NamedTuple):
@@ -87,7 +75,7 @@ def _train(
     processor, renderer, loop = parts
     roller = make_roller(renderer, loop, params=params)
     roller.policy = policy
-    roller.kit = roller.kit.__class__(**{**_fields(roller.kit), "agent": _AGENT})
+    roller.kit = replace(roller.kit, agent=_AGENT)
     run = Run([], [], [], {})
 
     def keep(
@@ -120,14 +108,10 @@ def _train(
     return run
 
 
-def _fields(kit: Any) -> dict[str, Any]:
-    return {name: getattr(kit, name) for name in kit.__dataclass_fields__}
-
-
 def test_each_step_is_sampled_from_the_weights_of_the_step(
     processor: Any, renderer: Renderer, loop: LoopThread, tmp_path: Path
 ) -> None:
-    model = _build(processor)
+    model = build_lively(processor)
     with _serving(model, processor, loop) as (_, policy):
         push = WeightPush(
             model, tmp_path / "weights", lambda path: loop.run(policy.load_weights(path))
@@ -142,7 +126,7 @@ def test_each_step_is_sampled_from_the_weights_of_the_step(
 def test_a_server_that_gets_no_weights_is_seen_in_the_mismatch(
     processor: Any, renderer: Renderer, loop: LoopThread, tmp_path: Path
 ) -> None:
-    model = _build(processor)
+    model = build_lively(processor)
     with _serving(model, processor, loop) as (_, policy):
         run = _train(
             model, policy, (processor, renderer, loop), tmp_path / "run", on_weights=lambda: None
@@ -156,7 +140,7 @@ def test_the_update_weighs_tokens_by_the_ratio_of_trainer_and_sampler_up_to_the_
 ) -> None:
     """Sampled by a model with other weights: the gradient is that of the weighed policy loss."""
     params = _PARAMS.model_copy(update={"num_steps": 1, "max_sampler_ratio": 1.1})
-    model, twin, other = _build(processor), _build(processor), _build(processor)
+    model, twin, other = build_lively(processor), build_lively(processor), build_lively(processor)
     with torch.no_grad():
         for parameter in other.parameters():
             parameter.mul_(1.1)
@@ -195,7 +179,7 @@ def test_the_update_weighs_tokens_by_the_ratio_of_trainer_and_sampler_up_to_the_
 def test_a_server_that_dies_leaves_its_rollouts_out_and_stops_the_next_step(
     processor: Any, renderer: Renderer, loop: LoopThread, tmp_path: Path
 ) -> None:
-    model = _build(processor)
+    model = build_lively(processor)
     with _serving(model, processor, loop) as (fake, policy):
         push = WeightPush(
             model, tmp_path / "weights", lambda path: loop.run(policy.load_weights(path))
@@ -227,7 +211,7 @@ def _train_until_lost(
     processor, renderer, loop = parts
     roller = make_roller(renderer, loop, params=_PARAMS)
     roller.policy = policy
-    roller.kit = roller.kit.__class__(**{**_fields(roller.kit), "agent": _AGENT})
+    roller.kit = replace(roller.kit, agent=_AGENT)
     try:
         train_rl(
             model,
@@ -248,7 +232,7 @@ def _train_until_lost(
 
 def test_merged_weights_of_lora_layers_are_pushed(processor: Any, renderer: Renderer) -> None:
     pytest.importorskip("peft", reason="the extra `lora` is not installed")
-    model = _build(processor)
+    model = build_lively(processor)
     context = make_context(renderer, seed=1, num_crops=1)
     with lora_layers(model, rank=2) as trained:
         with torch.no_grad():
@@ -256,7 +240,7 @@ def test_merged_weights_of_lora_layers_are_pushed(processor: Any, renderer: Rend
                 if "lora_B" in name:
                     parameter.normal_(std=0.1)
         expected = alone_logprobs(trained, processor, context)
-        plain = _build(processor)
+        plain = build_lively(processor)
         plain.load_state_dict(whole_state(trained))
     assert torch.allclose(alone_logprobs(plain, processor, context), expected, atol=1e-5)
 
