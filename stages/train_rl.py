@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from agentic_vlm.agent.render import Renderer
@@ -101,39 +101,40 @@ def run(context: StageContext) -> StageReport:
 def _open_roller(
     context: StageContext, model: Any, processor: Any, samples: Mapping[str, CuratedSample]
 ) -> Iterator[tuple[Roller, Callable[[], None]]]:
-    """Open policy and tools, and close them in the end; beside it, what new weights call for."""
-    loop = LoopThread()
-    policy, on_weights = open_rollout_policy(
-        context.params,
-        model,
-        processor,
-        policy_id=read_card(context.read_from("models/sft")).checkpoint_id,
-        scratch=context.scratch,
-        loop=loop,
-    )
-    kit_context = open_kit(context.params, corpus=context.read_from("data/corpus"))
-    kit = loop.run(kit_context.__aenter__())
-    judge_context = open_judge(context.params.grading, root=context.root)
-    judge = loop.run(judge_context.__aenter__())
-    try:
+    """Open policy and tools; beside them, what new weights call for.
+
+    What was opened is closed in the end, the last first, also where something after it fails.
+    """
+    params = context.params
+    with ExitStack() as opened:
+        loop = LoopThread()
+        opened.callback(loop.close)
+        policy, on_weights = open_rollout_policy(
+            params,
+            model,
+            processor,
+            policy_id=read_card(context.read_from("models/sft")).checkpoint_id,
+            scratch=context.scratch,
+            loop=loop,
+        )
+        opened.callback(lambda: loop.run(policy.close()))
+        kit = opened.enter_context(
+            loop.held(open_kit(params, corpus=context.read_from("data/corpus")))
+        )
+        judge = opened.enter_context(loop.held(open_judge(params.grading, root=context.root)))
         roller = Roller(
             policy,
-            renderer=Renderer(processor.tokenizer, vision=context.params.vision),
+            renderer=Renderer(processor.tokenizer, vision=params.vision),
             kit=kit,
             loop=loop,
             samples=samples,
             pictures=ImageStore.open(context.read_from("data/raw") / "images"),
-            params=context.params.train_rl,
-            grading=context.params.grading,
-            seed=context.params.seed,
+            params=params.train_rl,
+            grading=params.grading,
+            seed=params.seed,
             judge=judge,
         )
         yield roller, on_weights
-    finally:
-        loop.run(judge_context.__aexit__(None, None, None))
-        loop.run(kit_context.__aexit__(None, None, None))
-        loop.run(policy.close())
-        loop.close()
 
 
 class _Recorder:

@@ -5,7 +5,8 @@ import logging
 import random
 import shutil
 import threading
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -65,6 +66,15 @@ class LoopThread:
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run the coroutine in the loop and wait for its result."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    @contextmanager
+    def held(self, context: AbstractAsyncContextManager[T]) -> Iterator[T]:
+        """Keep a context of the loop open for as long as this one is."""
+        opened = self.run(context.__aenter__())
+        try:
+            yield opened
+        finally:
+            self.run(context.__aexit__(None, None, None))
 
     def close(self) -> None:
         """Stop the loop."""

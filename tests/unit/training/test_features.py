@@ -57,6 +57,10 @@ def _train(
 ) -> Run:
     processor, renderer, loop = parts
     model = build_lively(processor)
+    if params.kl:
+        # Where TRL looks for the reference.
+        model.save_pretrained(scratch / "start")
+        model.config._name_or_path = str(scratch / "start")
     policy = InProcessPolicy(model, processor, policy_id="m")
     roller = make_roller(renderer, loop, params=params)
     roller.policy = policy
@@ -88,18 +92,23 @@ def _train(
     )
 
 
+@pytest.mark.parametrize("kl", [0.0, 0.02])
 def test_a_run_that_keeps_features_is_the_run_that_encodes_anew(
     processor: Any,
     renderer: Renderer,
     loop: LoopThread,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    kl: float,
 ) -> None:
     parts = processor, renderer, loop
-    kept = _train(parts, tmp_path / "kept")
+    params = _PARAMS.model_copy(update={"kl": kl})
+    kept = _train(parts, tmp_path / "kept", params=params)
     monkeypatch.setattr(agent_grpo, "shared_encoder", lambda *_: None)
-    anew = _train(parts, tmp_path / "anew", forgets=True)
+    anew = _train(parts, tmp_path / "anew", params=params, forgets=True)
     assert kept[:-1] == anew[:-1]
+    # After an update the policy is no longer the reference.
+    assert (kept.log[1].get("kl", 0.0) > 0.0) is (kl > 0.0)
     # One picture is asked about; an untrained policy calls no tool that draws another one.
     assert kept.num_encoded == 1
     assert anew.num_encoded == _PARAMS.num_steps
