@@ -102,7 +102,8 @@ def test_what_ignores_the_polite_signal_ends_with_a_flow_that_is_killed():
         "import os, signal, time\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "if not os.fork(): os.setsid()\n"
-        "print(os.getpid(), flush=True)\n"
+        # One write each: the two would mix what print writes in parts.
+        "os.write(1, b'%d\\n' % os.getpid())\n"
         "time.sleep(60)\n"
     )
     command = [*TETHER, "0.1", sys.executable, "-c", stubborn]
