@@ -51,11 +51,7 @@ from calls
 group by family, arm, kind
 order by all;
 """
-TRAINING = """\
--- How did RL go, by variant and step, over the experiments of the variant?
-select
-    variant,
-    step,
+STEP_MEANS = """\
     avg(reward) as reward,
     avg(accuracy) as accuracy,
     avg(format) as format,
@@ -63,27 +59,43 @@ select
     avg(failed_calls) as failed_calls,
     avg(tokens) as tokens,
     avg(surprisal) as surprisal,
-    avg(flat_groups) as flat_groups
-from read_parquet('{tables}/rl_steps.parquet')
+    avg(flat_groups) as flat_groups"""
+"""What a step of RL looked like, as a mean over rows of `rl_steps`."""
+TRAINING = f"""\
+-- How did RL go, by variant and step, over the experiments of the variant?
+select
+    variant,
+    step,
+{STEP_MEANS}
+from read_parquet('{{tables}}/rl_steps.parquet')
 where family = 'all'
 group by variant, step
 order by all;
 """
-TRAINING_ENDS = """\
--- What did RL look like in its first and last five steps, by experiment?
+
+
+def _ends(*, by: str, rows: str) -> str:
+    """Return the common table `ends`: the first and last five steps of RL, each with its part."""
+    return f"""\
 with ranked as (
     select
         *,
-        row_number() over (partition by experiment order by step) as from_first,
-        row_number() over (partition by experiment order by step desc) as from_last
-    from read_parquet('{tables}/rl_steps.parquet')
-    where family = 'all'
+        row_number() over (partition by {by} order by step) as from_first,
+        row_number() over (partition by {by} order by step desc) as from_last
+    from read_parquet('{{tables}}/rl_steps.parquet')
+    where {rows}
 ),
 ends as (
     select *, 'first' as part from ranked where from_first <= 5
     union all
     select *, 'last' as part from ranked where from_last <= 5
 )
+"""
+
+
+TRAINING_ENDS = f"""\
+-- What did RL look like in its first and last five steps, by experiment?
+{_ends(by="experiment", rows="family = 'all'")}\
 select
     experiment,
     part,
@@ -96,21 +108,9 @@ from ends
 group by experiment, part
 order by all;
 """
-TRAINING_FAMILIES = """\
+TRAINING_FAMILIES = f"""\
 -- What did RL look like in its first and last five steps, by variant and family, over its seeds?
-with ranked as (
-    select
-        *,
-        row_number() over (partition by experiment, family order by step) as from_first,
-        row_number() over (partition by experiment, family order by step desc) as from_last
-    from read_parquet('{tables}/rl_steps.parquet')
-    where family <> 'all'
-),
-ends as (
-    select *, 'first' as part from ranked where from_first <= 5
-    union all
-    select *, 'last' as part from ranked where from_last <= 5
-)
+{_ends(by="experiment, family", rows="family <> 'all'")}\
 select
     variant,
     family,

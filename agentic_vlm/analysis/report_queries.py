@@ -5,6 +5,8 @@ other. They read the tables beside the report and the parts of the stages, from 
 project.
 """
 
+from agentic_vlm.analysis.claim_sql import STEP_MEANS
+
 _EPISODES = "read_parquet('data/reports/tables/episodes.parquet')"
 _STEPS = "read_parquet('data/reports/tables/rl_steps.parquet')"
 _BENCHMARKS = "read_parquet('data/reports/tables/benchmarks.parquet')"
@@ -86,14 +88,7 @@ with {_ENDS}
 select
     family,
     part,
-    avg(reward) as reward,
-    avg(accuracy) as accuracy,
-    avg(format) as format,
-    avg(calls) as calls,
-    avg(failed_calls) as failed_calls,
-    avg(tokens) as tokens,
-    avg(surprisal) as surprisal,
-    avg(flat_groups) as flat_groups
+{STEP_MEANS}
 from ends
 group by family, part
 order by family, part;

@@ -9,21 +9,17 @@ import sys
 import threading
 import time
 from enum import StrEnum
-from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from agentic_vlm.errors import JudgeUnavailable
 from agentic_vlm.grading.latex import normalize_math
-from agentic_vlm.grading.rationals import parse_rational
 
 _START_TIMEOUT_S = 120.0
 _NUM_WORKERS = 2
 _WALL_PER_CPU = 20
 _MAX_REMEMBERED = 10_000
-# Math-Verify rounds to six decimals: numbers that differ by more than this differ to it too.
-_FAR = Fraction(1, 1000)
 
 
 class Equality(StrEnum):
@@ -130,8 +126,7 @@ class MathPool:
     def compare(self, reference: str, answer: str, *, timeout_s: float) -> Comparison:
         """Compare two expressions in LaTeX or plain text.
 
-        Plain arithmetic is compared here, exactly; everything else by Math-Verify in a worker. A
-        comparison that takes more than `timeout_s` of CPU time is `unknown`; the same two
+        A comparison that takes more than `timeout_s` of CPU time is `unknown`; the same two
         expressions are compared once per process, and cost what they cost then.
 
         Raises:
@@ -142,9 +137,6 @@ class MathPool:
         key = (normalize_math(reference), normalize_math(answer))
         if key[0] == key[1]:
             return Comparison(Equality.EQUAL, 0.0)
-        plain = _compare_plain(key[0].strip("$"), key[1].strip("$"))
-        if plain is not None:
-            return Comparison(plain, 0.0)
         known = self._known.get(key)
         if known is not None:
             return known if known.cpu_s <= timeout_s else Comparison(Equality.UNKNOWN, timeout_s)
@@ -173,17 +165,6 @@ class MathPool:
         with self._lock:
             while self._idle:
                 self._idle.pop().close()
-
-
-def _compare_plain(reference: str, answer: str) -> Equality | None:
-    """Compare plain arithmetic; None where one is more than that, or where rounding decides."""
-    right, number = parse_rational(reference), parse_rational(answer)
-    if right is None or number is None:
-        return None
-    if right == number:
-        return Equality.EQUAL
-    is_far = abs(right - number) > _FAR * max(abs(right), abs(number), Fraction(1))
-    return Equality.DIFFERENT if is_far else None
 
 
 @cache

@@ -10,7 +10,7 @@ from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from agentic_vlm.agent.context import TokenContext
 from agentic_vlm.agent.render import Renderer
-from agentic_vlm.params import VisionParams
+from agentic_vlm.params import TrainRlParams, VisionParams
 from agentic_vlm.training.rollouts import LoopThread
 from agentic_vlm.world.base_model import build_model, build_processor
 from agentic_vlm.world.drawing import derive_rng
@@ -40,6 +40,23 @@ def processor() -> Any:
 @pytest.fixture
 def model(processor: Any) -> Any:
     return build_model(processor.tokenizer, seed=0, hidden=32, layers=2)
+
+
+def lively_params(*, num_steps: int, **more: Any) -> TrainRlParams:
+    """Return params of a run that learns something, saved at its end.
+
+    An untrained policy is always wrong: what tells its rollouts apart is their length.
+    """
+    return TrainRlParams(
+        num_steps=num_steps,
+        prompts_per_step=2,
+        group_size=4,
+        learning_rate=3e-3,
+        save_every=num_steps,
+        soft_limit_tokens=1,
+        hard_limit_tokens=60,
+        **more,
+    )
 
 
 def build_lively(processor: Any, *, seed: int = 0) -> Any:

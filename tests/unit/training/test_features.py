@@ -22,21 +22,11 @@ from agentic_vlm.training.rl import train_rl
 from agentic_vlm.training.rollouts import LoopThread, RewardedEpisode
 from agentic_vlm.training.sft import freeze_vision
 from agentic_vlm.world.base_model import build_model
-from tests.unit.training.conftest import build_lively, make_context
+from tests.unit.training.conftest import build_lively, lively_params, make_context
 from tests.unit.training.test_rl import make_roller
 
 _AGENT = AgentParams(max_turns=2, max_turn_tokens=12, max_infrastructure_retries=0)
-# An untrained policy is always wrong: what tells its rollouts apart is their length.
-_PARAMS = TrainRlParams(
-    num_steps=3,
-    prompts_per_step=2,
-    group_size=4,
-    learning_rate=3e-3,
-    save_every=3,
-    soft_limit_tokens=1,
-    hard_limit_tokens=60,
-    freeze_vision=True,
-)
+_PARAMS = lively_params(num_steps=3, freeze_vision=True)
 
 
 class Run(NamedTuple):

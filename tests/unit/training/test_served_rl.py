@@ -23,20 +23,11 @@ from agentic_vlm.training.rl import train_rl
 from agentic_vlm.training.rollout_policy import open_rollout_policy
 from agentic_vlm.training.rollouts import LoopThread, RewardedEpisode
 from agentic_vlm.training.weights import WeightPush, whole_state
-from tests.unit.training.conftest import alone_logprobs, build_lively, make_context
+from tests.unit.training.conftest import alone_logprobs, build_lively, lively_params, make_context
 from tests.unit.training.test_rl import make_roller
 
 _AGENT = AgentParams(max_turns=2, max_turn_tokens=16, max_infrastructure_retries=0)
-# An untrained policy is always wrong: what tells its rollouts apart is their length.
-_PARAMS = TrainRlParams(
-    num_steps=2,
-    prompts_per_step=2,
-    group_size=4,
-    learning_rate=3e-3,
-    save_every=2,
-    soft_limit_tokens=1,
-    hard_limit_tokens=60,
-)
+_PARAMS = lively_params(num_steps=2)
 
 
 class Served(NamedTuple):
