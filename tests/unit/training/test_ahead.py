@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from aiohttp import web
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from agentic_vlm.agent.render import Renderer
 from agentic_vlm.backends.fake_vllm import FakeVLLM
@@ -24,6 +24,7 @@ from agentic_vlm.errors import ExactnessError, ParamsError
 from agentic_vlm.params import AgentParams, TrainRlParams, parse_params, read_yaml
 from agentic_vlm.training import rl as rl_module
 from agentic_vlm.training.agent_grpo import AgentGRPOTrainer
+from agentic_vlm.training.ahead import KeepsRollouts, Prompts, RolloutsAhead
 from agentic_vlm.training.loop_thread import LoopThread
 from agentic_vlm.training.resume import model_digest
 from agentic_vlm.training.rl import train_rl
@@ -369,6 +370,35 @@ def test_a_server_samples_the_next_step_before_the_update_of_this_one_has_ended(
     assert sum("held_out_graded" in row for row in run.log) == 3 * (then == "validates")
     if then == "saves":
         assert kept == [(1, True), (2, True), (3, False)]
+
+
+def test_a_checkpoint_waits_for_the_rollouts_that_were_begun(
+    renderer: Renderer, loop: LoopThread
+) -> None:
+    opened = threading.Event()
+
+    def roll(sample_ids: Sequence[str], *, step: int, version: int) -> list[RewardedEpisode]:
+        if step == 1:
+            assert opened.wait(_PATIENCE_S)
+        return []
+
+    ahead = RolloutsAhead(
+        roll,
+        on_weights=lambda: None,
+        following=lambda step: Prompts(step + 1, []),
+        max_age=1,
+        thread_of=loop,
+    )
+    ahead.take(0, [])
+    keeps = KeepsRollouts(make_roller(renderer, loop), ahead)
+    control = TrainerControl(should_save=True)
+    saves = threading.Thread(target=keeps.on_step_end, args=(None, TrainerState(), control))
+    saves.start()
+    saves.join(timeout=0.5)
+    assert saves.is_alive()
+    opened.set()
+    saves.join()
+    ahead.close()
 
 
 def test_a_run_that_stops_while_a_server_samples_leaves_no_thread(
