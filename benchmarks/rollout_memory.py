@@ -35,8 +35,9 @@ from agentic_vlm.schema import AnswerType, CuratedSample, ImageRef
 from agentic_vlm.search.fake import FakeSearch
 from agentic_vlm.store import ImageStore, ImageWriter
 from agentic_vlm.tools.toolbox import Toolkit
+from agentic_vlm.training.loop_thread import LoopThread
 from agentic_vlm.training.rl import train_rl
-from agentic_vlm.training.rollouts import LoopThread, RewardedEpisode, Roller
+from agentic_vlm.training.rollouts import RewardedEpisode, Roller
 from agentic_vlm.vision import encode_png
 from agentic_vlm.world.base_model import build_model, build_processor
 

@@ -17,10 +17,11 @@ from agentic_vlm.training.alarms import Watch
 from agentic_vlm.training.checkpoint import read_card, save_checkpoint
 from agentic_vlm.training.curves import write_curve
 from agentic_vlm.training.logged import HELD_OUT, Logged, last_figures, read_log
+from agentic_vlm.training.loop_thread import LoopThread
 from agentic_vlm.training.metrics import step_metrics, tool_metrics
 from agentic_vlm.training.rl import train_rl
 from agentic_vlm.training.rollout_policy import open_rollout_policy
-from agentic_vlm.training.rollouts import LoopThread, RewardedEpisode, Roller, make_record
+from agentic_vlm.training.rollouts import RewardedEpisode, Roller, make_record
 from agentic_vlm.training.threads import use_threads
 from agentic_vlm.training.validation import hold_out
 

@@ -111,8 +111,8 @@ class TrainRlParams(Section):
     clip_high: PositiveFloat = 0.3
     """Upper clip of the probability ratio. Paper, section 4.1: 0.3."""
     max_sampler_ratio: PositiveFloat = 2.0
-    """Most that a token counts, p_trainer / p_sampler, where a server samples (model.policy: vllm).
-    Truncated importance sampling, Yao et al. 2025: 2; paper: none."""
+    """Most that a token counts, p_trainer / p_sampler, where a server samples (model.policy: vllm)
+    or `staleness` is 1. Truncated importance sampling, Yao et al. 2025: 2; paper: none."""
     kl: Annotated[float, Field(ge=0.0)] = 0.0
     """Weight of the KL term. Paper, section 4.1: 0. The pocket has 0.02: without it RL forgot how
     to answer direct questions (docs/decisions/0014-pocket-rl.md)."""
@@ -139,8 +139,13 @@ class TrainRlParams(Section):
     """How often a step samples other prompts in place of groups whose rewards are equal. Off;
     DAPO, section 3.2: until no group is flat; paper: none."""
     keep_rollouts: bool = False
-    """Write the rollouts of a step to scratch before the update, so that a killed update does not
-    sample them again. For engines whose sampling is not deterministic; ours repeats it exactly."""
+    """Write the rollouts of a step to scratch before its update, until a checkpoint has it, so that
+    a killed run does not sample them again. For engines whose sampling is not deterministic; ours
+    repeats it exactly."""
+    staleness: Literal[0, 1] = 0
+    """Steps by which the weights that sample are behind those that are trained. With 1 a server
+    samples the next step beside the update, and tokens are weighed by how far the weights have
+    moved. Off; paper: 0."""
     validation_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Share of the pool that is held out, to be answered at times during training. Off."""
     validate_every: PositiveInt = 10
@@ -160,6 +165,11 @@ class TrainRlParams(Section):
             raise ValueError(
                 f"hard_limit_tokens {self.hard_limit_tokens} is not above soft_limit_tokens "
                 f"{self.soft_limit_tokens}"
+            )
+        if self.staleness and self.method == "rejection":
+            raise ValueError(
+                "staleness 1 corrects a policy gradient, and method rejection has none: set "
+                "staleness: 0, or method: grpo"
             )
         if self.prompts_per_step % self.num_minibatches:
             raise ValueError(

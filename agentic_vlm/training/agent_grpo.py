@@ -17,6 +17,7 @@ from agentic_vlm.agent.context import TokenContext
 from agentic_vlm.backends.seal import Seal
 from agentic_vlm.backends.segments import takes_flash_attention, unwrap_adapters
 from agentic_vlm.params import TrainRlParams
+from agentic_vlm.training.ahead import RolloutsAhead
 from agentic_vlm.training.buffer import check_buffer, check_masks, check_split, rollout_context
 from agentic_vlm.training.features import shared_encoder
 from agentic_vlm.training.groups import leave_out_small_groups, roll_lively
@@ -52,6 +53,7 @@ class AgentGRPOTrainer(GRPOTrainer):
         on_weights: Callable[[], None],
         on_rollouts: OnRollouts,
         max_turns: int | None = None,
+        ahead: RolloutsAhead | None = None,
         **options: Any,
     ) -> None:
         """Build TRL's trainer and keep ours.
@@ -63,12 +65,13 @@ class AgentGRPOTrainer(GRPOTrainer):
             rl: method and minimum group.
             on_weights: called before sampling, whenever the weights may have changed.
             on_rollouts: takes the rollouts of each step with their advantages.
-            max_turns: of an episode, where another engine than this process samples: then tokens
-                are weighed by how far the two differ, and that is logged. Absent: it is ours.
+            max_turns: of an episode, where another engine or older weights sample: then tokens are
+                weighed by how far the two differ, and that is logged. Absent: neither does.
+            ahead: samples one step ahead. Absent: each step is sampled when it begins.
             **options: for GRPOTrainer.
         """
         self._roller, self._rl = roller, rl
-        self._max_turns = max_turns
+        self._max_turns, self._ahead = max_turns, ahead
         self._on_weights, self._on_rollouts = on_weights, on_rollouts
         self._rows: Sequence[dict[str, Any]] = ()
         self.rollouts: list[RewardedEpisode] = []
@@ -107,11 +110,7 @@ class AgentGRPOTrainer(GRPOTrainer):
 
     def _generate(self, prompts: Any) -> tuple[Any, ...]:
         """Run one episode per prompt instead of one completion."""
-        self._on_weights()
-        ids = [row["sample_id"] for row in self._rows]
-        self.rollouts = roll_lively(
-            self._roller, ids, step=self.state.global_step, rounds=self._rl.dynamic_rounds
-        )
+        self.rollouts = self._roll([row["sample_id"] for row in self._rows])
         self._contexts = [rollout_context(rollout) for rollout in self.rollouts]
         self._seals = [context.seal() for context in self._contexts]
         contexts = self._contexts
@@ -132,6 +131,15 @@ class AgentGRPOTrainer(GRPOTrainer):
             None,
             [[] for _ in contexts],
         )
+
+    def _roll(self, ids: Sequence[str]) -> list[RewardedEpisode]:
+        """Return the rollouts of this step."""
+        step = self.state.global_step
+        if self._ahead is not None:
+            return self._ahead.take(step, ids)
+        self._on_weights()
+        rounds = self._rl.dynamic_rounds
+        return roll_lively(self._roller, ids, step=step, version=step, rounds=rounds)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         """Score as TRL does, then leave out what teaches nothing, and report."""
@@ -187,8 +195,9 @@ class AgentGRPOTrainer(GRPOTrainer):
         """Add up how far trainer and sampler differ on the tokens of a pass."""
         if self._step % (self._num_passes * self.num_iterations) == 0:
             self._gap = (0.0, 0)
-        if self.state.global_step % self._rl.num_minibatches:
-            # After the first update of a step the policy is no longer the one that sampled.
+        if any(one.policy_version != self.state.global_step for one in self.rollouts):
+            # After the first update of a step the policy is no longer the one that sampled, nor is
+            # it where rollouts are sampled ahead.
             return
         pairs = zip(row.owners.tolist(), row.places.tolist(), strict=True)
         sampled = torch.tensor([contexts[owner].logprobs[place] for owner, place in pairs])
@@ -198,7 +207,10 @@ class AgentGRPOTrainer(GRPOTrainer):
 
     @property
     def mismatch(self) -> float | None:
-        """Mean gap of log-probabilities of sampler and trainer in the last step, nats per token."""
+        """Mean gap of log-probabilities of sampler and trainer in the last step, nats per token.
+
+        Absent where older weights sampled: there it says nothing about the two engines.
+        """
         total, number = self._gap
         return total / number if number else None
 

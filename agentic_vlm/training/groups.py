@@ -28,14 +28,14 @@ def flat_groups(rollouts: Sequence[RewardedEpisode]) -> list[str]:
 
 
 def roll_lively(
-    roller: Roller, sample_ids: Sequence[str], *, step: int, rounds: int
+    roller: Roller, sample_ids: Sequence[str], *, step: int, version: int, rounds: int
 ) -> list[RewardedEpisode]:
     """Roll a step and, up to `rounds` times, other prompts in place of its flat groups.
 
     Source: dynamic sampling, DAPO, arXiv 2503.14476, section 3.2. Bounded: what is still flat in
     the end stays, and is left out of the loss.
     """
-    rollouts = roller.roll(sample_ids, step=step)
+    rollouts = roller.roll(sample_ids, step=step, version=version)
     taken = set(sample_ids)
     for _ in range(rounds):
         flat = flat_groups(rollouts)
@@ -44,7 +44,8 @@ def roll_lively(
             break
         taken.update(fresh)
         size = sum(rollout.sample.sample_id == flat[0] for rollout in rollouts)
-        found = roller.roll([name for name in fresh for _ in range(size)], step=step)
+        again = [name for name in fresh for _ in range(size)]
+        found = roller.roll(again, step=step, version=version)
         dull = set(flat_groups(found))
         lively = [name for name in fresh if name not in dull]
         for old, new in zip(flat, lively, strict=False):

@@ -13,6 +13,7 @@ from agentic_vlm.backends.local import InProcessPolicy
 from agentic_vlm.backends.vllm_policy import VLLMPolicy
 from agentic_vlm.params import TrainRlParams
 from agentic_vlm.training.agent_grpo import AgentGRPOTrainer, OnRollouts
+from agentic_vlm.training.ahead import KeepsRollouts, build_ahead
 from agentic_vlm.training.lora import lora_layers
 from agentic_vlm.training.ranks import count_ranks, is_sharded
 from agentic_vlm.training.resume import claim_scratch, last_checkpoint, model_digest
@@ -63,11 +64,13 @@ def train_rl(
             "weights": model_digest(model),
         },
     )
-    roller.kept = scratch / "rollouts" if params.keep_rollouts else None
+    # A run that goes on has the weights no more that wrote rollouts ahead: it needs their files.
+    roller.kept = scratch / "rollouts" if params.keep_rollouts or params.staleness else None
     set_seed(seed)
     if params.freeze_vision:
         freeze_vision(model)
     rows = [{"prompt": [{"role": "user", "content": ""}], "sample_id": one} for one in sample_ids]
+    ahead = build_ahead(roller, sample_ids, params, seed=seed, on_weights=on_weights)
     with lora_layers(model, rank=params.lora_rank) as trained:
         trainer = AgentGRPOTrainer(
             trained,
@@ -76,10 +79,11 @@ def train_rl(
             rl=params,
             on_weights=on_weights,
             on_rollouts=on_rollouts,
-            max_turns=_turns_elsewhere(roller),
+            max_turns=_turns_to_correct(roller, params),
+            ahead=ahead,
             args=_config(params, seed=seed, scratch=scratch),
             train_dataset=Dataset.from_list(rows),
-            callbacks=[StepReporter(on_step)],
+            callbacks=[StepReporter(on_step), KeepsRollouts(roller, ahead)],
         )
 
         def report(step: int) -> None:
@@ -90,19 +94,28 @@ def train_rl(
         if held_out:
 
             def answer(step: int) -> Mapping[str, float]:
+                if ahead is not None:
+                    # They are for the weights that began them.
+                    ahead.wait()
                 on_weights()
                 return held_out_figures(roller.roll_held_out(held_out, step=step))
 
             unit = params.num_minibatches
             trainer.add_callback(HeldOutFigures(answer, every=params.validate_every, unit=unit))
-        trainer.train(resume_from_checkpoint=last_checkpoint(scratch))
+        try:
+            trainer.train(resume_from_checkpoint=last_checkpoint(scratch))
+        finally:
+            if ahead is not None:
+                ahead.close()
     model.requires_grad_(requires_grad=True)
     return list(trainer.state.log_history)
 
 
-def _turns_elsewhere(roller: Roller) -> int | None:
-    """Return the most turns of an episode where a server samples; absent where none does."""
-    return roller.kit.agent.max_turns if isinstance(roller.policy, VLLMPolicy) else None
+def _turns_to_correct(roller: Roller, params: TrainRlParams) -> int | None:
+    """Return the most turns of an episode where a server or older weights sample; else absent."""
+    if isinstance(roller.policy, VLLMPolicy) or params.staleness:
+        return roller.kit.agent.max_turns
+    return None
 
 
 def held_out_figures(rollouts: Sequence[RewardedEpisode]) -> dict[str, float]:

@@ -18,8 +18,8 @@ from agentic_vlm.backends.vllm_policy import VLLMPolicy
 from agentic_vlm.backends.vllm_server import VLLMServer
 from agentic_vlm.errors import InfrastructureError, ParamsError
 from agentic_vlm.params import Params
+from agentic_vlm.training.loop_thread import LoopThread
 from agentic_vlm.training.ranks import count_ranks
-from agentic_vlm.training.rollouts import LoopThread
 from agentic_vlm.training.weights import WeightPush
 
 URLS_VARIABLE = "AGENTIC_ROLLOUT_URLS"

@@ -4,13 +4,11 @@ import asyncio
 import logging
 import random
 import shutil
-import threading
-from collections.abc import Collection, Coroutine, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
 from PIL import Image
 
@@ -34,12 +32,11 @@ from agentic_vlm.schema import (
 )
 from agentic_vlm.tools.toolbox import Toolkit
 from agentic_vlm.training.episode_files import read_episodes, write_episodes
+from agentic_vlm.training.loop_thread import LoopThread
 from agentic_vlm.training.resume import text_digest
 from agentic_vlm.training.stored_images import DecodedPictures, File, store_images
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 _SEARCHES = ("search", "image_search")
 _MAX_DECODED_BYTES = 256 * 2**20
@@ -54,35 +51,6 @@ class Pictures(Protocol):
         ...
 
 
-class LoopThread:
-    """An event loop that lives as long as the training, so that tools stay open between steps."""
-
-    def __init__(self) -> None:
-        """Start the loop in a thread of its own."""
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="episodes", daemon=True)
-        self._thread.start()
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run the coroutine in the loop and wait for its result."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-    @contextmanager
-    def held(self, context: AbstractAsyncContextManager[T]) -> Iterator[T]:
-        """Keep a context of the loop open for as long as this one is."""
-        opened = self.run(context.__aenter__())
-        try:
-            yield opened
-        finally:
-            self.run(context.__aexit__(None, None, None))
-
-    def close(self) -> None:
-        """Stop the loop."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout=10)
-        self._loop.close()
-
-
 @dataclass(frozen=True, slots=True)
 class RewardedEpisode:
     """One member of a group."""
@@ -92,6 +60,8 @@ class RewardedEpisode:
     group_id: str
     parts: RewardParts | None
     """Absent where infrastructure failed: no reward, and left out of its group."""
+    policy_version: int
+    """Updates that the weights which sampled it had seen."""
 
     @property
     def reward(self) -> float | None:
@@ -127,34 +97,43 @@ class Roller:
         self._params, self._grading, self._seed = params, grading, seed
         self._decoded = DecodedPictures(max_bytes=_MAX_DECODED_BYTES)
         self.kept: Path | None = None
-        """Where finished rollouts wait for their update; absent where they are not kept."""
+        """Where finished rollouts wait until a checkpoint has their update; absent where they are
+        not kept."""
 
     def digest(self) -> str:
         """Return a digest of the samples that episodes are run on."""
         return text_digest(self._samples[name].model_dump_json() for name in sorted(self._samples))
 
-    def roll(self, sample_ids: Sequence[str], *, step: int) -> list[RewardedEpisode]:
-        """Run one episode per entry; entries of one sample are a group, numbered in order."""
+    def roll(
+        self, sample_ids: Sequence[str], *, step: int, version: int | None = None
+    ) -> list[RewardedEpisode]:
+        """Run one episode per entry; entries of one sample are a group, numbered in order.
+
+        Args:
+            sample_ids: what is asked about.
+            step: optimiser updates before the one that they are for.
+            version: updates that the weights of the policy have seen; absent for `step`.
+        """
         seen: dict[str, int] = {}
         tasks = []
         for sample_id in sample_ids:
             number = seen.get(sample_id, 0)
             seen[sample_id] = number + 1
             tasks.append(self._task(sample_id, attempt=step * self._params.group_size + number))
-        episodes = self._episodes(tasks, step)
-        return self.loop.run(self._reward_all(tasks, episodes, step))
+        episodes, version = self._episodes(tasks, step, step if version is None else version)
+        return self.loop.run(self._reward_all(tasks, episodes, step, version))
 
     def roll_held_out(self, sample_ids: Sequence[str], *, step: int) -> list[RewardedEpisode]:
         """Run one episode per sample as in training; nothing of them is kept for an update."""
         tasks = [self._task(sample_id, attempt=step) for sample_id in sample_ids]
-        return self.loop.run(self._reward_all(tasks, self._run(tasks), step))
+        return self.loop.run(self._reward_all(tasks, self._run(tasks), step, step))
 
     async def _reward_all(
-        self, tasks: Sequence[EpisodeTask], episodes: Sequence[Episode], step: int
+        self, tasks: Sequence[EpisodeTask], episodes: Sequence[Episode], step: int, version: int
     ) -> list[RewardedEpisode]:
         return await asyncio.gather(
             *(
-                self._reward(episode, self._samples[task.sample_id], step)
+                self._reward(episode, self._samples[task.sample_id], step, version)
                 for task, episode in zip(tasks, episodes, strict=True)
             )
         )
@@ -165,21 +144,31 @@ class Roller:
         rest = sorted(set(self._samples) - set(taken))
         return order.sample(rest, min(number, len(rest)))
 
-    def _episodes(self, tasks: Sequence[EpisodeTask], step: int) -> list[Episode]:
-        """Run the tasks, or read their episodes where a killed update left them."""
+    def drop_kept(self, *, before: int) -> None:
+        """Delete the kept rollouts of steps that a checkpoint has the update of."""
+        for folder in [] if self.kept is None else self.kept.glob("*-*"):
+            if int(folder.name.split("-")[0]) < before:
+                # Another process may be at it too.
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _episodes(
+        self, tasks: Sequence[EpisodeTask], step: int, version: int
+    ) -> tuple[list[Episode], int]:
+        """Run the tasks, or read their episodes where a killed run left them.
+
+        Returns:
+            the episodes, and the version of the weights that wrote them.
+        """
         names = text_digest(f"{task.sample_id} {task.attempt}" for task in tasks)
-        folder = None if self.kept is None else self.kept / f"{step}-{names}"
-        if folder is not None and folder.exists():
-            return read_episodes(
+        for folder in [] if self.kept is None else self.kept.glob(f"{step}-*-{names}"):
+            found = read_episodes(
                 folder, placeholders=self.renderer.placeholders, decoded=self._decoded
             )
+            return found, int(folder.name.split("-")[1])
         episodes = self._run(tasks)
-        if folder is not None and all(episode.context is not None for episode in episodes):
-            for old in folder.parent.glob("*-*"):
-                if old.name.split("-")[0] != str(step):
-                    shutil.rmtree(old)
-            write_episodes(folder, episodes)
-        return episodes
+        if self.kept is not None and all(episode.context is not None for episode in episodes):
+            write_episodes(self.kept / f"{step}-{version}-{names}", episodes)
+        return episodes, version
 
     def _run(self, tasks: Sequence[EpisodeTask]) -> list[Episode]:
         return self.loop.run(
@@ -216,11 +205,13 @@ class Roller:
         prompt = [File(ref.sha256, partial(self._pictures.get, ref)) for ref in refs]
         store_images(episode, prompt, self._decoded)
 
-    async def _reward(self, episode: Episode, sample: CuratedSample, step: int) -> RewardedEpisode:
+    async def _reward(
+        self, episode: Episode, sample: CuratedSample, step: int, version: int
+    ) -> RewardedEpisode:
         trajectory = episode.trajectory
         group_id = content_id(str(step), sample.sample_id)
         if trajectory.stop_reason is StopReason.INFRASTRUCTURE:
-            return RewardedEpisode(episode, sample, group_id, None)
+            return RewardedEpisode(episode, sample, group_id, None, version)
         try:
             grade = await grade_with_judge(
                 trajectory.answer,
@@ -232,7 +223,7 @@ class Roller:
         except JudgeUnavailable as fault:
             # An outage of the judge is ours: never a wrong answer, so no reward at all.
             logger.warning("a rollout has no reward: %s", fault.what)
-            return RewardedEpisode(episode, sample, group_id, None)
+            return RewardedEpisode(episode, sample, group_id, None, version)
         verdict = grade.verdict
         graded = trajectory.model_copy(update={"verdict": verdict})
         calls = [turn.action for turn in trajectory.turns if isinstance(turn.action, ToolCall)]
@@ -249,7 +240,7 @@ class Roller:
             total = parts.total - self._length_penalty(trajectory.num_tokens)
             parts = parts._replace(total=total)
         episode = Episode(graded, episode.context, episode.pictures, episode.timings)
-        return RewardedEpisode(episode, sample, group_id, parts)
+        return RewardedEpisode(episode, sample, group_id, parts, version)
 
     def _length_penalty(self, num_tokens: int) -> float:
         """Return what a long rollout loses, 0 to 1. Source: DAPO, arXiv 2503.14476, equation 13."""
@@ -268,7 +259,7 @@ def make_record(rollout: RewardedEpisode, *, step: int, advantage: float | None)
     return Rollout(
         trajectory=rollout.episode.trajectory,
         step=step,
-        policy_version=step,
+        policy_version=rollout.policy_version,
         group_id=rollout.group_id,
         prompt_ids=tuple(context.prompt_ids),
         completion_ids=tuple(context.completion_ids),

@@ -91,7 +91,7 @@ def test_rollouts_may_come_from_a_server_whose_mismatch_stands_in_the_curve(
 ):
     from agentic_vlm.backends.fake_vllm import FakeVLLM
     from agentic_vlm.backends.local import load_model, load_processor
-    from agentic_vlm.training.rollouts import LoopThread
+    from agentic_vlm.training.loop_thread import LoopThread
 
     root = tmp_path / "project"
     shutil.copytree(finished.root, root)

@@ -11,7 +11,7 @@ from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 from agentic_vlm.agent.context import TokenContext
 from agentic_vlm.agent.render import Renderer
 from agentic_vlm.params import TrainRlParams, VisionParams
-from agentic_vlm.training.rollouts import LoopThread
+from agentic_vlm.training.loop_thread import LoopThread
 from agentic_vlm.world.base_model import build_model, build_processor
 from agentic_vlm.world.drawing import derive_rng
 from agentic_vlm.world.scenes import make_plates

@@ -15,11 +15,12 @@ from agentic_vlm.errors import ExactnessError
 from agentic_vlm.params import AgentParams, TrainRlParams
 from agentic_vlm.training import agent_grpo
 from agentic_vlm.training.features import shared_encoder
+from agentic_vlm.training.loop_thread import LoopThread
 from agentic_vlm.training.packing import Packer
 from agentic_vlm.training.policy_head import add_policy_head
 from agentic_vlm.training.resume import model_digest
 from agentic_vlm.training.rl import train_rl
-from agentic_vlm.training.rollouts import LoopThread, RewardedEpisode
+from agentic_vlm.training.rollouts import RewardedEpisode
 from agentic_vlm.training.sft import freeze_vision
 from agentic_vlm.world.base_model import build_model
 from tests.unit.training.conftest import build_lively, lively_params, make_context

@@ -11,9 +11,9 @@ import pytest
 
 from agentic_vlm.agent.render import Renderer
 from agentic_vlm.params import TrainRlParams, TrainSftParams
+from agentic_vlm.training.loop_thread import LoopThread
 from agentic_vlm.training.resume import model_digest
 from agentic_vlm.training.rl import train_rl
-from agentic_vlm.training.rollouts import LoopThread
 from agentic_vlm.training.sft import train_sft
 from agentic_vlm.world.base_model import build_model
 from tests.unit.training.conftest import mixed_contexts

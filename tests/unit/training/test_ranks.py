@@ -14,10 +14,10 @@ from agentic_vlm.agent.render import Renderer
 from agentic_vlm.params import TrainRlParams, TrainSftParams
 from agentic_vlm.training import rl as rl_module
 from agentic_vlm.training import sft as sft_module
+from agentic_vlm.training.loop_thread import LoopThread
 from agentic_vlm.training.packing import Packer
 from agentic_vlm.training.policy_head import add_policy_head
 from agentic_vlm.training.rl import train_rl
-from agentic_vlm.training.rollouts import LoopThread
 from agentic_vlm.training.sft import train_sft
 from agentic_vlm.world.base_model import build_model
 from tests.unit.training.conftest import make_context
@@ -80,8 +80,10 @@ def _sft(processor: Any, renderer: Renderer, scratch: Path, *, freezes: bool) ->
     return kept
 
 
-def _rl(processor: Any, renderer: Renderer, scratch: Path) -> Gradients:
-    """Train a step on a group with pictures and one without; return the gradient."""
+def _rl(
+    processor: Any, renderer: Renderer, scratch: Path, *, params: TrainRlParams = _RL
+) -> Gradients:
+    """Train on a group with pictures and one without; return the gradient of the last step."""
     model = build_model(processor.tokenizer, seed=0, hidden=32, layers=2)
     kept: Gradients = {}
     loop = LoopThread()
@@ -90,9 +92,9 @@ def _rl(processor: Any, renderer: Renderer, scratch: Path) -> Gradients:
         train_rl(
             model,
             processor,
-            make_roller(renderer, loop, params=_RL),
+            make_roller(renderer, loop, params=params),
             ["s1", "s2"],
-            _RL,
+            params,
             seed=0,
             scratch=scratch,
             on_weights=lambda: None,
@@ -182,11 +184,15 @@ def test_a_cold_start_with_weights_shared_out_has_the_gradient_of_one_process(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("staleness", [0, 1])
 def test_reinforcement_learning_on_two_processes_has_the_gradient_of_one(
-    processor: Any, renderer: Renderer, tmp_path: Path
+    processor: Any, renderer: Renderer, tmp_path: Path, staleness: int
 ) -> None:
-    alone = _rl(processor, renderer, tmp_path / "one")
-    shared = run_ranks(lambda rank: _rl(processor, renderer, tmp_path / "two"), tmp_path / "group")
+    params = _RL.model_copy(update={"staleness": staleness, "num_steps": 1 + staleness})
+    alone = _rl(processor, renderer, tmp_path / "one", params=params)
+    shared = run_ranks(
+        lambda rank: _rl(processor, renderer, tmp_path / "two", params=params), tmp_path / "group"
+    )
     for gradients in shared:
         _equal(gradients, alone)
 

@@ -26,9 +26,9 @@ from agentic_vlm.search.fake import FakeSearch
 from agentic_vlm.tools.toolbox import Toolkit
 from agentic_vlm.training import rl as rl_module
 from agentic_vlm.training.groups import flat_groups, roll_lively
+from agentic_vlm.training.loop_thread import LoopThread
 from agentic_vlm.training.rl import AgentGRPOTrainer, train_rl
 from agentic_vlm.training.rollouts import (
-    LoopThread,
     RewardedEpisode,
     Roller,
 )
@@ -408,9 +408,9 @@ def test_other_prompts_take_the_place_of_flat_groups(renderer: Renderer, loop: L
 
     roller = make_roller(renderer, loop, write=write, more=[_sample(3, has_picture=False)])
     ids = ["s1"] * 8 + ["s2"] * 8
-    plain = roll_lively(roller, ids, step=0, rounds=0)
+    plain = roll_lively(roller, ids, step=0, version=0, rounds=0)
     assert flat_groups(plain) == ["s1"]
-    lively = roll_lively(roller, ids, step=0, rounds=2)
+    lively = roll_lively(roller, ids, step=0, version=0, rounds=2)
     assert [one.sample.sample_id for one in lively] == ["s3"] * 8 + ["s2"] * 8
     assert flat_groups(lively) == []
     numbers = [one.episode.trajectory.attempt for one in lively]

@@ -13,7 +13,7 @@ from agentic_vlm.params import Params
 from agentic_vlm.runlog import RunLog
 from agentic_vlm.schema import CheckpointCard
 from agentic_vlm.stage import StageContext
-from agentic_vlm.training.rollouts import LoopThread
+from agentic_vlm.training.loop_thread import LoopThread
 from stages import train_rl
 
 

@@ -11,7 +11,8 @@ from agentic_vlm.agent.render import Renderer
 from agentic_vlm.backends.base import Request
 from agentic_vlm.params import AgentParams
 from agentic_vlm.search import FlakySearch, LocalSearch, build_index
-from agentic_vlm.training.rollouts import LoopThread, RewardedEpisode
+from agentic_vlm.training.loop_thread import LoopThread
+from agentic_vlm.training.rollouts import RewardedEpisode
 from tests.unit.search.conftest import PAGES
 from tests.unit.training import test_rl as rl
 

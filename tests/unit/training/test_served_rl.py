@@ -18,10 +18,11 @@ from agentic_vlm.backends.vllm_server import VLLMServer
 from agentic_vlm.errors import BackendUnavailable, InfrastructureError, ParamsError
 from agentic_vlm.params import AgentParams, Params, TrainRlParams
 from agentic_vlm.training import rl as rl_module
+from agentic_vlm.training.loop_thread import LoopThread
 from agentic_vlm.training.lora import lora_layers
 from agentic_vlm.training.rl import train_rl
 from agentic_vlm.training.rollout_policy import open_rollout_policy
-from agentic_vlm.training.rollouts import LoopThread, RewardedEpisode
+from agentic_vlm.training.rollouts import RewardedEpisode
 from agentic_vlm.training.weights import WeightPush, whole_state
 from tests.unit.training.conftest import alone_logprobs, build_lively, lively_params, make_context
 from tests.unit.training.test_rl import make_roller

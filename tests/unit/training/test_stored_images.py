@@ -8,7 +8,8 @@ from PIL import Image
 from agentic_vlm.agent.context import check_exact
 from agentic_vlm.agent.render import Renderer
 from agentic_vlm.errors import ExactnessError
-from agentic_vlm.training.rollouts import LoopThread, RewardedEpisode
+from agentic_vlm.training.loop_thread import LoopThread
+from agentic_vlm.training.rollouts import RewardedEpisode
 from agentic_vlm.training.stored_images import DecodedPictures, StoredImage, png_file
 from agentic_vlm.vision import encode_png
 from tests.unit.training.conftest import picture

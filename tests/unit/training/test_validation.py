@@ -10,8 +10,8 @@ import torch
 from agentic_vlm.agent.context import TokenContext
 from agentic_vlm.agent.render import Renderer
 from agentic_vlm.params import TrainRlParams, TrainSftParams
+from agentic_vlm.training.loop_thread import LoopThread
 from agentic_vlm.training.rl import held_out_figures, train_rl
-from agentic_vlm.training.rollouts import LoopThread
 from agentic_vlm.training.sft import train_sft
 from agentic_vlm.training.validation import hold_out
 from agentic_vlm.world.base_model import build_model
