@@ -78,8 +78,10 @@ class TrainSftParams(Section):
 class TrainRlParams(Section):
     """Stage train_rl: GRPO with tools in the loop."""
 
-    method: Literal["grpo", "rejection"] = "grpo"
-    """`rejection`: SFT on the right rollouts, a baseline. Paper: GRPO."""
+    method: Literal["grpo", "rejection", "online_rejection"] = "grpo"
+    """Paper: GRPO. The others are baselines that imitate right rollouts: those of the cold start as
+    it was (`rejection`; RFT in DeepSeekMath, arXiv 2402.03300, section 5.2.1), or those of the
+    policy as it is at each step (`online_rejection`; Online RFT there)."""
     num_steps: PositiveInt = 40
     """Sampling steps. Paper: about 60 (author, issue 1)."""
     prompts_per_step: PositiveInt = 24
@@ -166,9 +168,9 @@ class TrainRlParams(Section):
                 f"hard_limit_tokens {self.hard_limit_tokens} is not above soft_limit_tokens "
                 f"{self.soft_limit_tokens}"
             )
-        if self.staleness and self.method == "rejection":
+        if self.staleness and self.method != "grpo":
             raise ValueError(
-                "staleness 1 corrects a policy gradient, and method rejection has none: set "
+                f"staleness 1 corrects a policy gradient, and method {self.method} has none: set "
                 "staleness: 0, or method: grpo"
             )
         if self.prompts_per_step % self.num_minibatches:

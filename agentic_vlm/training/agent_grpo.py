@@ -139,7 +139,9 @@ class AgentGRPOTrainer(GRPOTrainer):
             return self._ahead.take(step, ids)
         self._on_weights()
         rounds = self._rl.dynamic_rounds
-        return roll_lively(self._roller, ids, step=step, version=step, rounds=rounds)
+        # What the cold start wrote, no update has seen.
+        version = 0 if self._rl.method == "rejection" else step
+        return roll_lively(self._roller, ids, step=step, version=version, rounds=rounds)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         """Score as TRL does, then leave out what teaches nothing, and report."""
@@ -148,8 +150,8 @@ class AgentGRPOTrainer(GRPOTrainer):
         out["rollout"] = torch.arange(len(self.rollouts), device=out["advantages"].device)
         if self._max_turns is not None:
             self._correct(out, max_turns=self._max_turns)
-        if self._rl.method == "rejection":
-            # The control: imitate right rollouts. With ratio 1 the gradient is that of SFT on them.
+        if self._rl.method != "grpo":
+            # The controls imitate right rollouts. With ratio 1 the gradient is that of SFT on them.
             right = [float(is_correct(rollout)) for rollout in self.rollouts]
             out["advantages"] = torch.tensor(right, device=out["advantages"].device)
         mask = out["completion_mask"] * out.get("tool_mask", 1)

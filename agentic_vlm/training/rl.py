@@ -112,7 +112,12 @@ def train_rl(
 
 
 def _turns_to_correct(roller: Roller, params: TrainRlParams) -> int | None:
-    """Return the most turns of an episode where a server or older weights sample; else absent."""
+    """Return the most turns of an episode where a server or older weights sample; else absent.
+
+    Absent too where right rollouts are imitated: every token of them counts as one.
+    """
+    if params.method != "grpo":
+        return None
     if isinstance(roller.policy, VLLMPolicy) or params.staleness:
         return roller.kit.agent.max_turns
     return None

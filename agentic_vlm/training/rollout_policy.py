@@ -5,6 +5,7 @@ commas), AGENTIC_POLICY_KEY, AGENTIC_POLICY_PATIENCE_S, and AGENTIC_ROLLOUT_WEIG
 which they find the weights of each step; without it, a folder beside the trainer's checkpoints.
 """
 
+import copy
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,8 @@ def open_rollout_policy(
 ) -> tuple[RolloutPolicy, Callable[[], None]]:
     """Return the policy, and what is called whenever the weights may have changed.
 
+    Where `train_rl.method` is `rejection`, it samples with the weights that `model` has now.
+
     Args:
         params: `model.policy` and the limits of the loop.
         model: the policy in training.
@@ -47,20 +50,29 @@ def open_rollout_policy(
         InfrastructureError: no server is named.
         ParamsError: there is not one server per process.
     """
+    is_fixed = params.train_rl.method == "rejection"
     if params.model.policy != "vllm":
         policy = InProcessPolicy(
-            model,
+            copy.deepcopy(model).requires_grad_(requires_grad=False) if is_fixed else model,
             processor,
             policy_id=policy_id,
             max_batch=params.agent.max_concurrent,
             is_deterministic=params.agent.deterministic,
             keeps_turns=params.model.keeps_turns,
         )
-        return policy, policy.sampler.forget
+        return policy, _do_nothing if is_fixed else policy.sampler.forget
     server = VLLMServer(_own_url(), key=os.environ.get(KEY_VARIABLE, ""), patience_s=patience_s())
     served = VLLMPolicy(server, processor, policy_id=policy_id)
     folder = Path(os.environ.get(WEIGHTS_VARIABLE) or scratch / "weights")
-    return served, WeightPush(model, folder, lambda path: loop.run(served.load_weights(path)))
+    push = WeightPush(model, folder, lambda path: loop.run(served.load_weights(path)))
+    if is_fixed:
+        push()
+        return served, _do_nothing
+    return served, push
+
+
+def _do_nothing() -> None:
+    """Leave a policy as it is that never changes."""
 
 
 def _own_url() -> str:
