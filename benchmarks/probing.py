@@ -5,13 +5,14 @@
     python benchmarks/probing.py all
 
 Every line printed is one JSON object. `stopping` plays three shapes of difficulty and compares the
-attempts with the fixed k and with the computed optimum; `throughput` runs the stage twice on the
-same samples of the pocket world, with early stopping and with the fixed k.
+attempts with the fixed k and with the computed optimum; `throughput` runs the stage on the same
+samples of the pocket world, with early stopping and with the fixed k, twice each.
 """
 
 import argparse
 import json
 import random
+import resource
 import shutil
 import tempfile
 import time
@@ -22,7 +23,7 @@ from typing import Any
 
 from agentic_vlm.curation.schedule import Rules, Schedule
 from agentic_vlm.params import AllocateParams, ProbeParams
-from agentic_vlm.schema import CuratedSample, ProbeMode, Verdict
+from agentic_vlm.schema import CuratedSample, ProbeMode, Trajectory, Verdict
 from agentic_vlm.store import iter_records
 from flows.params import write_params
 from stages import allocate, curate, ingest, probe
@@ -105,7 +106,7 @@ def one_shape(num_samples: int, name: str) -> dict[str, Any]:
 
 def iter_attempts(schedule: Schedule) -> Iterator[Any]:
     """Yield the attempts of all rounds."""
-    while attempts := schedule.next_round():
+    while attempts := schedule.next_attempts(256):
         yield from attempts
 
 
@@ -132,40 +133,67 @@ def pool(direct: int, tools: int, limit: int, least: int) -> str:
 
 
 def measure_throughput(options: argparse.Namespace) -> dict[str, Any]:
-    """Probe the same samples with early stopping and with the fixed k; decisions must agree."""
-    figures: dict[str, Any] = {}
-    pools: dict[bool, dict[str, list[str]]] = {}
+    """Probe the same samples with early stopping and with the fixed k, in both orders.
+
+    CPU seconds are those of this process and of the sandbox processes that it started. Pools must
+    agree, and attempts that both sides made should have the same texts, up to rounding.
+    """
+    runs: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
+    pools: dict[bool, list[dict[str, list[str]]]] = {True: [], False: []}
+    texts: dict[bool, dict[tuple[str, str, int], list[str]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         prepare(root, options.samples)
         # What the first use of a model costs, imports and all, belongs to neither side.
         probe.STAGE.execute(probe.run, root=root, limit=2)
-        for stops_early in (True, False):
+        for stops_early in (True, False, False, True):
             write_params(
                 root / "params.yaml", overrides=[f"probe.stop_early={str(stops_early).lower()}"]
             )
-            wall, cpu = time.perf_counter(), time.process_time()
+            shutil.rmtree(root / ".scratch", ignore_errors=True)
+            wall, cpu = time.perf_counter(), cpu_seconds()
             report = probe.STAGE.execute(probe.run, root=root)
-            wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+            wall, cpu = time.perf_counter() - wall, cpu_seconds() - cpu
+            runs[stops_early].append(
+                {"attempts": report.num_out, "seconds": wall, "cpu_seconds": cpu}
+            )
             allocate.STAGE.execute(allocate.run, root=root)
-            pools[stops_early] = {
-                pool: [row.sample_id for row in iter_records(path, CuratedSample)]
-                for pool in ("sft", "rl")
-                for path in [root / "data/pools" / pool / "records"]
-            }
-            name = "early" if stops_early else "fixed"
-            figures[name] = {
-                "attempts": report.num_out,
-                "seconds": wall,
-                "cpu_seconds": cpu,
-                "attempts_per_cpu_second": report.num_out / cpu,
-            }
-    early, fixed = figures["early"], figures["fixed"]
+            pools[stops_early].append(read_pools(root))
+            texts[stops_early] = read_texts(root)
+    early, fixed = (sum(run["cpu_seconds"] for run in runs[one]) for one in (True, False))
+    made_early, made_fixed = (runs[one][0]["attempts"] for one in (True, False))
     return {
-        **figures,
-        "times_fewer_attempts": fixed["attempts"] / early["attempts"],
-        "times_less_cpu": fixed["cpu_seconds"] / early["cpu_seconds"],
-        "same_pools": pools[True] == pools[False],
+        "samples": options.samples,
+        "early": runs[True],
+        "fixed": runs[False],
+        "times_fewer_attempts": made_fixed / made_early,
+        "times_less_cpu": fixed / early,
+        "same_pools": all(one == pools[True][0] for one in (*pools[True], *pools[False])),
+        "same_texts": sum(texts[False][key] == text for key, text in texts[True].items()),
+        "of_attempts": len(texts[True]),
+    }
+
+
+def cpu_seconds() -> float:
+    """Return what this process and its finished children have computed so far."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def read_pools(root: Path) -> dict[str, list[str]]:
+    """Return the ids of the samples by pool."""
+    folders = {pool: root / "data/pools" / pool / "records" for pool in ("sft", "rl")}
+    return {
+        pool: [row.sample_id for row in iter_records(folder, CuratedSample)]
+        for pool, folder in folders.items()
+    }
+
+
+def read_texts(root: Path) -> dict[tuple[str, str, int], list[str]]:
+    """Return what the base wrote in every attempt that was made."""
+    return {
+        (row.sample_id, row.mode, row.attempt): [turn.text for turn in row.turns]
+        for row in iter_records(root / "data/probes/trajectories", Trajectory)
     }
 
 

@@ -4,7 +4,12 @@ import asyncio
 from pathlib import Path
 
 from agentic_vlm.agent.runtime import open_runtime
-from agentic_vlm.curation.attempts import ProbeWork, probe_id, run_attempts
+from agentic_vlm.curation.attempts import (
+    ATTEMPTS_PER_CHUNK,
+    ProbeWork,
+    probe_id,
+    run_attempts,
+)
 from agentic_vlm.curation.pass_rates import summarise_probes
 from agentic_vlm.curation.schedule import Rules, Schedule
 from agentic_vlm.grading.judges import open_judge
@@ -58,7 +63,13 @@ async def _run(
     corpus = context.read_from("data/corpus")
     async with (
         open_judge(context.params.grading, root=context.root) as judge,
-        open_runtime(context.params, checkpoint=checkpoint, corpus=corpus) as runtime,
+        open_runtime(
+            context.params,
+            checkpoint=checkpoint,
+            corpus=corpus,
+            # A chunk goes on with the samples of the one before.
+            num_kept_prompts=ATTEMPTS_PER_CHUNK,
+        ) as runtime,
     ):
         with context.progress("attempts", total=total) as progress:
             await run_attempts(

@@ -67,13 +67,17 @@ async def open_kit(params: Params, *, corpus: Path) -> AsyncIterator[Toolkit]:
 
 
 @asynccontextmanager
-async def open_runtime(params: Params, *, checkpoint: Path, corpus: Path) -> AsyncIterator[Runtime]:
+async def open_runtime(
+    params: Params, *, checkpoint: Path, corpus: Path, num_kept_prompts: int = 0
+) -> AsyncIterator[Runtime]:
     """Open the policy of a checkpoint and the tools, as `model.policy` says.
 
     Args:
         params: the whole of params.yaml.
         checkpoint: folder with `card.json`; with weights and processor unless a server holds them.
         corpus: folder of the encyclopedia and its index.
+        num_kept_prompts: prompts that a policy in this process need not read again in the next
+            batch; a server keeps its own.
 
     Raises:
         ArtifactMissing: the folder holds no checkpoint.
@@ -94,6 +98,7 @@ async def open_runtime(params: Params, *, checkpoint: Path, corpus: Path) -> Asy
         max_batch=params.agent.max_concurrent,
         is_deterministic=params.agent.deterministic,
         keeps_turns=params.model.keeps_turns,
+        num_kept_prompts=num_kept_prompts,
     )
     async with open_kit(params, corpus=corpus) as kit:
         try:

@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 
 from agentic_vlm.backends.base import FinishReason
+from agentic_vlm.backends.draws import choose_tokens, uniform_draws
 from agentic_vlm.backends.encoder import PictureEncoder
-from agentic_vlm.backends.kept import KeptTurns, TurnMemory
+from agentic_vlm.backends.kept import ContextMemory, KeptContext
 from agentic_vlm.backends.prefill import KeyValueRoom, Part, Prefilled, prefill
 from agentic_vlm.backends.seal import Seal
 from agentic_vlm.backends.segments import (
@@ -68,11 +69,13 @@ class Sampler:
         processor: Any,
         *,
         banned_ids: Sequence[int],
-        turn_memory: TurnMemory | None = None,
+        turn_memory: ContextMemory | None = None,
+        prompt_memory: ContextMemory | None = None,
     ) -> None:
         """Remember the model, a PeftModel too; `banned_ids` are never sampled.
 
-        Without a `turn_memory`, every context is read from its beginning.
+        Without a `turn_memory` every context is read from its beginning, without a `prompt_memory`
+        every prompt once per batch.
         """
         self._model = unwrap_adapters(model)
         self._tokenizer = processor.tokenizer
@@ -85,12 +88,14 @@ class Sampler:
         self.encoder = PictureEncoder(self._model, processor.image_processor, max_pictures=4096)
         # Flash kernels take no prefix from elsewhere.
         self._memory = None if self._is_flash else turn_memory
+        self._prompts = None if self._is_flash else prompt_memory
 
     def forget(self) -> None:
         """Forget what was computed with weights that may have changed."""
         self.encoder.forget_trained()
-        if self._memory is not None:
-            self._memory.clear()
+        for memory in (self._memory, self._prompts):
+            if memory is not None:
+                memory.clear()
 
     @torch.inference_mode()
     def continue_rows(self, rows: Sequence[Row]) -> list[Continuation]:
@@ -104,15 +109,18 @@ class Sampler:
 
     def _continue(self, rows: Sequence[Row]) -> list[Continuation]:
         hidden, room, is_seen, next_position = self._read(rows)
-        draws = torch.stack([_draws(row, max(one.max_tokens for one in rows)) for row in rows])
-        draws = draws.to(hidden.device)
+        longest = max(row.max_tokens for row in rows)
+        draws = torch.stack(
+            [uniform_draws(row.seed, row.max_tokens, length=longest) for row in rows]
+        ).to(hidden.device)
         outs = [Continuation([], [], FinishReason.LENGTH) for _ in rows]
         held = list(range(len(rows)))
         live = set(held)
         width = is_seen.shape[1]
         for step in range(draws.shape[1]):
             scales = [rows[number].temperature for number in held]
-            tokens, logprobs = self._sample(self._model.lm_head(hidden), scales, draws[held, step])
+            logits = self._model.lm_head(hidden)
+            tokens, logprobs = choose_tokens(logits, scales, draws[held, step], banned=self._banned)
             sampled = zip(held, tokens.tolist(), logprobs.tolist(), strict=True)
             for at, (number, token, logprob) in enumerate(sampled):
                 if number in live:
@@ -154,9 +162,10 @@ class Sampler:
         shared = [0 if self._is_flash else self._num_shared(row) for row in rows]
         lasts = [plan.add(row, length, self) for row, length in zip(rows, shared, strict=True)]
         encoded = self.encoder.encode(plan.images)[0] if plan.images else None
-        longest = max(row.max_tokens for row in rows)
-        room = min(longest, 128)
-        return prefill(self._model, plan.parts, lasts, encoded=encoded, room=room)
+        room = min(max(row.max_tokens for row in rows), 128)
+        read = prefill(self._model, plan.parts, lasts, encoded=encoded, room=room)
+        self._keep_prompts(rows, shared, read)
+        return read
 
     def _keep_turns(
         self, row: Row, out: Continuation, room: KeyValueRoom, at: int, width: int
@@ -167,16 +176,39 @@ class Sampler:
         # Contexts end at the same place; the last token that was sampled is not read.
         start, end = width - len(row.ids), width + len(out.ids) - 1
         keys, values = room.tokens_of(at, start, end)
-        pictures = tuple(self.encoder.digest(image) for image in row.images)
         ids = (*row.ids, *out.ids[:-1])
-        self._memory.keep(row.episode_id, KeptTurns(ids, pictures, keys, values))
+        self._memory.keep(row.episode_id, KeptContext(ids, self._digests(row), keys, values))
 
-    def kept(self, row: Row) -> KeptTurns | None:
-        """Return what is kept of the earlier turns of a row."""
-        if self._memory is None or not row.episode_id:
-            return None
-        pictures = [self.encoder.digest(image) for image in row.images]
-        return self._memory.find(row.episode_id, row.ids, pictures)
+    def _keep_prompts(self, rows: Sequence[Row], lengths: Sequence[int], read: Prefilled) -> None:
+        """Keep the prompts that are not kept yet, each without its last token."""
+        if self._prompts is None:
+            return
+        width = read.is_seen.shape[1]
+        for at, (row, length) in enumerate(zip(rows, lengths, strict=True)):
+            prompt = self._prompt(row, length)
+            if length > 1 and prompt not in self._prompts:
+                start = width - len(row.ids)
+                keys, values = read.room.tokens_of(at, start, start + length - 1)
+                ids, pictures = prompt
+                self._prompts.keep(prompt, KeptContext(ids[:-1], pictures, keys, values))
+
+    def kept(self, row: Row, num_shared: int) -> KeptContext | None:
+        """Return what is kept of the earlier turns of a row, or of its prompt."""
+        found = None
+        if self._memory is not None and row.episode_id:
+            found = self._memory.find(row.episode_id, row.ids, self._digests(row))
+        if self._prompts is not None and found is None:
+            prompt = self._prompt(row, num_shared)
+            found = self._prompts.find(prompt, row.ids, prompt[1])
+        return found
+
+    def _prompt(self, row: Row, length: int) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        """Return what tells prompts apart: tokens and pictures."""
+        ids = tuple(row.ids[:length])
+        return ids, self._digests(row)[: self.num_pictures(ids)]
+
+    def _digests(self, row: Row) -> tuple[str, ...]:
+        return tuple(self.encoder.digest(image) for image in row.images)
 
     def check(self, ids: Sequence[int], images: Sequence[Image.Image], seal: Seal | None) -> None:
         """Check that a row is what the episode rendered.
@@ -211,28 +243,6 @@ class Sampler:
         pairs = zip([None, *ids[:-1]], ids, strict=True)
         return sum(token == pad and before != pad for before, token in pairs)
 
-    def _sample(
-        self, logits: torch.Tensor, temperatures: Sequence[float], draws: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return a token per row and its log-probability under the whole vocabulary.
-
-        The distribution function is inverted: one random number per token, whatever the size of
-        the vocabulary, so that a row's numbers are drawn at once.
-        """
-        scales = torch.tensor([one or 1.0 for one in temperatures], device=logits.device)
-        logits = logits.float() / scales[:, None]
-        logprobs = logits.log_softmax(dim=-1)
-        scores = logits.index_fill(1, self._banned.to(logits.device), float("-inf"))
-        tokens = scores.argmax(dim=-1)
-        if any(temperatures):
-            mass = scores.double().softmax(dim=-1).cumsum(dim=-1)
-            # The product of the largest draw and the whole mass may round up to the whole mass.
-            goal = (draws * mass[:, -1]).minimum(mass[:, -1] * (1 - 1e-12))
-            sampled = torch.searchsorted(mass, goal[:, None], right=True)[:, 0]
-            is_sampled = torch.tensor([one > 0 for one in temperatures], device=logits.device)
-            tokens = torch.where(is_sampled, sampled, tokens)
-        return tokens, logprobs.gather(1, tokens[:, None])[:, 0]
-
     def _is_finished(self, row: Row, out: Continuation) -> bool:
         if out.ids[-1] in row.stop_ids or self._has_stop_text(row, out):
             out.finish_reason = FinishReason.STOP
@@ -244,14 +254,6 @@ class Sampler:
             return False
         tail = self._tokenizer.decode(out.ids[-24:])
         return any(stop in tail for stop in row.stop_texts)
-
-
-def _draws(row: Row, length: int) -> torch.Tensor:
-    """Return [length] uniform numbers of a row; the first ones do not depend on the length."""
-    generator = torch.Generator().manual_seed(row.seed)
-    draws = torch.zeros(length, dtype=torch.float64)
-    draws[: row.max_tokens] = torch.rand(row.max_tokens, generator=generator, dtype=torch.float64)
-    return draws
 
 
 class _Plan:
@@ -270,7 +272,7 @@ class _Plan:
         if whole in self._known:
             return self._known[whole]
         positions = sampler.positions(row)
-        kept = sampler.kept(row)
+        kept = sampler.kept(row, num_shared)
         if kept is not None:
             length = kept.num_tokens
             own = Part(row.ids[length:], positions[:, length:], None, kept)

@@ -15,13 +15,14 @@ from transformers import (
 
 from agentic_vlm.backends.base import Completion, Request, SamplingParams
 from agentic_vlm.backends.generate import Row, Sampler
-from agentic_vlm.backends.kept import TurnMemory
+from agentic_vlm.backends.kept import ContextMemory
 from agentic_vlm.backends.turns import TurnTokens
 from agentic_vlm.errors import ArtifactMissing, RecordError
 from agentic_vlm.world.processor import ImageOnlyQwen3VLProcessor
 
 _MAX_KEPT_BYTES = 8 * 2**30
-"""Of keys and values between turns; a context of 20,000 tokens of a 7B model in bf16 has 1.1 GB."""
+"""Of keys and values between turns, and as many of prompts; a context of 20,000 tokens of a 7B
+model in bf16 has 1.1 GB."""
 
 
 def register() -> None:
@@ -75,6 +76,7 @@ class InProcessPolicy:
         max_batch: int = 64,
         is_deterministic: bool = True,
         keeps_turns: bool = False,
+        num_kept_prompts: int = 0,
     ) -> None:
         """Remember the parts; the thread that computes starts with the first batch.
 
@@ -86,12 +88,19 @@ class InProcessPolicy:
             is_deterministic: see above.
             keeps_turns: keep keys and values from turn to turn instead of reading the whole context
                 in each; equal but for rounding.
+            num_kept_prompts: prompts of which keys and values are kept from batch to batch, for
+                attempts at one sample that follow each other; equal but for rounding.
         """
         self.policy_id = policy_id
         self._turns = TurnTokens(processor.tokenizer)
-        self._memory = TurnMemory(max_bytes=_MAX_KEPT_BYTES) if keeps_turns else None
+        self._memory = ContextMemory(max_bytes=_MAX_KEPT_BYTES) if keeps_turns else None
+        prompts = ContextMemory(max_bytes=_MAX_KEPT_BYTES, max_contexts=num_kept_prompts)
         self.sampler = Sampler(
-            model, processor, banned_ids=self._turns.banned_ids, turn_memory=self._memory
+            model,
+            processor,
+            banned_ids=self._turns.banned_ids,
+            turn_memory=self._memory,
+            prompt_memory=prompts if num_kept_prompts else None,
         )
         self._max_batch = max_batch
         self._is_deterministic = is_deterministic

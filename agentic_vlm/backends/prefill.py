@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 
-from agentic_vlm.backends.kept import KeptTurns
+from agentic_vlm.backends.kept import KeptContext
 from agentic_vlm.backends.segments import Segment, flash_bounds, takes_flash_attention
 
 _GROWTH = 128
@@ -94,17 +94,17 @@ class Part:
     """[3, T] M-RoPE positions."""
     prefix: int | None
     """Number of the part that they continue; absent where they begin a context."""
-    kept: KeptTurns | None = None
-    """What they continue that was read in an earlier turn; absent where all is in the row."""
+    kept: KeptContext | None = None
+    """What they continue that was read in an earlier batch; absent where all is in the row."""
 
 
 class _Capture:
     """Stands for a Cache: keeps the keys and values of a packed row and gives them back.
 
-    Those that were kept from earlier turns stand before them.
+    Those that were kept from earlier batches stand before them.
     """
 
-    def __init__(self, kept: Sequence[KeptTurns]) -> None:
+    def __init__(self, kept: Sequence[KeptContext]) -> None:
         self.keys: dict[int, torch.Tensor] = {}
         self.values: dict[int, torch.Tensor] = {}
         self._kept = kept
@@ -146,7 +146,7 @@ def prefill(
         room: tokens to be generated, for which there is room at once.
     """
     device = next(model.parameters()).device
-    kept = [part.kept for part in parts if part.kept is not None]
+    kept = list({id(part.kept): part.kept for part in parts if part.kept is not None}.values())
     num_kept = sum(one.num_tokens for one in kept)
     segments = _segments(parts, num_kept)
     attention: dict[str, Any] = {"segments": segments}
@@ -185,14 +185,17 @@ def prefill(
 
 
 def _segments(parts: Sequence[Part], num_kept: int) -> list[Segment]:
-    """Return where the parts lie behind `num_kept` tokens of earlier turns."""
+    """Return where the parts lie behind `num_kept` tokens of earlier batches."""
     segments: list[Segment] = []
-    start, kept_start = num_kept, 0
+    start, kept_end = num_kept, 0
+    kept_places: dict[int, tuple[int, int]] = {}
     for part in parts:
         prefix = (0, 0)
         if part.kept is not None:
-            prefix = (kept_start, kept_start + part.kept.num_tokens)
-            kept_start = prefix[1]
+            # Rows of one prompt continue the same tokens.
+            following = (kept_end, kept_end + part.kept.num_tokens)
+            prefix = kept_places.setdefault(id(part.kept), following)
+            kept_end = max(kept_end, prefix[1])
         elif part.prefix is not None:
             prefix = segments[part.prefix][:2]
         segments.append(Segment(start, start + len(part.ids), *prefix))

@@ -1,4 +1,4 @@
-"""Runs the attempts of the probe, round by round, so that a crash costs one chunk at most."""
+"""Runs the attempts of the probe in chunks, so that a crash costs one of them at most."""
 
 import asyncio
 import logging
@@ -12,7 +12,7 @@ from agentic_vlm.agent.batch import run_batch
 from agentic_vlm.agent.runtime import Runtime
 from agentic_vlm.agent.state import Episode
 from agentic_vlm.agent.task import EpisodeTask, episode_seed
-from agentic_vlm.curation.schedule import Attempt, Schedule, chunks_of
+from agentic_vlm.curation.schedule import Attempt, Schedule
 from agentic_vlm.errors import JudgeUnavailable
 from agentic_vlm.grading import Judge, NoJudge, grade_with_judge
 from agentic_vlm.params import GradingParams, Params
@@ -23,7 +23,8 @@ logger = logging.getLogger(__name__)
 
 # Chunks are a function of the decisions so far, never of what a crash left: a resumed run forms
 # the same batches as one that was not interrupted.
-_CHUNK = 256
+ATTEMPTS_PER_CHUNK = 256
+"""Attempts that one process makes and keeps together."""
 
 
 class ProbeWork:
@@ -79,13 +80,8 @@ async def run_attempts(
     """
     prober = _Prober(samples, runtime, store, work, params, judge or NoJudge(), on_done)
     finished = {probe_id(probe): probe for probe in work.probes}
-    while attempts := schedule.next_round():
-        if runtime.server is None:
-            probes = await prober.make_chunks(attempts, finished)
-        else:
-            probes = await prober.make_each(attempts, finished)
-        for probe in probes:
-            schedule.record(probe.sample_id, probe.mode, probe.verdict)
+    make = prober.make_chunks if runtime.server is None else prober.make_each
+    await make(schedule, finished)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,44 +94,42 @@ class _Prober:
     judge: Judge
     on_done: Callable[[int], None]
 
-    async def make_chunks(
-        self, attempts: Sequence[Attempt], finished: Mapping[str, Probe]
-    ) -> list[Probe]:
-        """Make a round in chunks, each of which is kept as a whole."""
-        made: list[Probe] = []
-        for chunk in chunks_of(attempts, _CHUNK):
+    async def make_chunks(self, schedule: Schedule, finished: Mapping[str, Probe]) -> None:
+        """Make attempts in chunks, each of which is kept as a whole."""
+        while chunk := schedule.next_attempts(ATTEMPTS_PER_CHUNK):
             known = [finished.get(_name(attempt)) for attempt in chunk]
             probes = [probe for probe in known if probe is not None]
             if len(probes) < len(chunk):
                 probes = await self._make(chunk)
-            made += probes
-            self.on_done(len(probes))
-        return made
+            self._record(probes, schedule)
 
-    async def make_each(
-        self, attempts: Sequence[Attempt], finished: Mapping[str, Probe]
-    ) -> list[Probe]:
-        """Make a round with a server, which forms its own batches; each attempt is kept at once.
-
-        Attempts at one sample follow each other, so that the server can reuse what it computed of
-        their common prompt.
-        """
-        probes = [finished[name] for name in map(_name, attempts) if name in finished]
-        self.on_done(len(probes))
-        queue = (attempt for attempt in attempts if _name(attempt) not in finished)
-
-        async def work() -> None:
-            for attempt in queue:
-                probes.extend(await self._make([attempt]))
-                if self._is_lost():
-                    return
-                self.on_done(1)
-
+    async def make_each(self, schedule: Schedule, finished: Mapping[str, Probe]) -> None:
+        """Make attempts with a server, which forms its own batches; each is kept at once."""
+        most = self.params.agent.max_concurrent
+        running: set[asyncio.Task[list[Probe]]] = set()
         async with asyncio.TaskGroup() as group:
-            for _ in range(self.params.agent.max_concurrent):
-                group.create_task(work())
+            while not self._is_lost():
+                attempts = schedule.next_attempts(most - len(running))
+                known = [finished[name] for name in map(_name, attempts) if name in finished]
+                self._record(known, schedule)
+                running |= {
+                    group.create_task(self._make([attempt]))
+                    for attempt in attempts
+                    if _name(attempt) not in finished
+                }
+                if known:
+                    continue
+                if not running:
+                    break
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    self._record(task.result(), schedule)
         self.runtime.check_lost()
-        return probes
+
+    def _record(self, probes: Sequence[Probe], schedule: Schedule) -> None:
+        for probe in probes:
+            schedule.record(probe.sample_id, probe.mode, probe.verdict)
+        self.on_done(len(probes))
 
     async def _make(self, attempts: Sequence[Attempt]) -> list[Probe]:
         tasks = self._tasks(attempts)

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from agentic_vlm.curation.alignment import Cuttings, is_crop_of, near_thumbs, unexplained
+from agentic_vlm.curation.picture_hashes import CROP_SLACK, MAX_STRETCH, PictureHashes
 from agentic_vlm.curation.pictures import LOOK_PX, Look, Looks, PictureView, take_look
 
 _BLOCK_PX = 4
@@ -20,13 +21,7 @@ _MAX_BLOCK_DIFFERENCE = 36.0
 # stay at 6.1 and below, receipts of one layout with other digits begin at 16.
 _MAX_EDGE_DIFFERENCE = 70.0
 _MAX_UNEXPLAINED = 10.0
-_MAX_STRETCH = 0.05
-# A crop moves the content by up to half a step of the windows. Measured on line drawings, which
-# move most: 97 % of 480 crops are within 6 bits, and photographs and scenes all within 4.
-_CROP_SLACK = 2
 _MAX_LOOKS = 2048
-# Hashes that are compared at once: what 19 windows differ in stays in the cache of a core.
-_HASHES_AT_ONCE = 4096
 
 
 class LookCache:
@@ -92,8 +87,8 @@ def is_same_look(left: Look, right: Look) -> bool:
 class PictureFinder:
     """Finds the same picture among many.
 
-    The same but for size, compression and slight exposure, or cut by 5 % of both sides. Hashes of
-    all are compared, some hundred million a second; pixels only where those agree.
+    The same but for size, compression and slight exposure, or cut by 5 % of both sides. Pixels are
+    compared only where hashes agree.
     """
 
     def __init__(
@@ -111,27 +106,20 @@ class PictureFinder:
         self._max_distance = max_distance
         self._names: list[str] = []
         self._known: set[str] = set()
-        self._hashes = np.empty((64, 4), np.uint64)
-        self._ratios = np.empty(64)
+        self._hashes = PictureHashes(max_distance=max_distance)
 
     def add(self, name: str) -> None:
         """Add one picture; one that is known already is left as it is."""
         if name in self._known:
             return
-        number = len(self._names)
         self._known.add(name)
         self._names.append(name)
-        if number == len(self._hashes):
-            self._hashes = np.concatenate([self._hashes, np.empty_like(self._hashes)])
-            self._ratios = np.concatenate([self._ratios, np.empty_like(self._ratios)])
-        view = self._views[name]
-        self._hashes[number] = (*view.hashes, *view.windows[0])
-        self._ratios[number] = view.ratio
+        self._hashes.add(self._views[name])
 
     def find(self, name: str) -> list[str]:
         """Return the names of the added pictures that are the same, in order of names."""
-        view = self._views[name]
-        whole, crops = self._candidates(view)
+        found = self._hashes.find(self._views[name])
+        whole, crops = ([self._names[number] for number in numbers] for numbers in found)
         same = {other for other in whole if is_same_look(self._looks(other), self._looks(name))}
         return sorted(
             same.union(self._crops(name, [other for other in crops if other not in same]))
@@ -145,28 +133,13 @@ class PictureFinder:
         stretch = abs(twin.ratio / view.ratio - 1)
         if (
             hash_distance(view, twin) <= self._max_distance
-            and stretch < _MAX_STRETCH
+            and stretch < MAX_STRETCH
             and is_same_look(self._looks(other), self._looks(name))
         ):
             return True
         nearest = int(np.bitwise_count(view.windows ^ twin.windows[0]).min())
-        is_candidate = nearest <= self._max_distance + _CROP_SLACK and stretch <= _MAX_STRETCH
+        is_candidate = nearest <= self._max_distance + CROP_SLACK and stretch <= MAX_STRETCH
         return is_candidate and bool(self._crops(name, [other]))
-
-    def _candidates(self, view: PictureView) -> tuple[list[str], list[str]]:
-        """Return the added pictures whose hashes and sides agree: of the whole, and of a crop."""
-        whole, crops = list[str](), list[str]()
-        for start in range(0, len(self._names), _HASHES_AT_ONCE):
-            stop = min(start + _HASHES_AT_ONCE, len(self._names))
-            hashes = self._hashes[start:stop]
-            stretch = np.abs(self._ratios[start:stop] / view.ratio - 1)
-            gaps = np.bitwise_count(hashes[:, :2] ^ np.array(view.hashes, np.uint64)).min(axis=1)
-            near = (gaps <= self._max_distance) & (stretch < _MAX_STRETCH)
-            whole += [self._names[start + at] for at in np.flatnonzero(near)]
-            gaps = np.bitwise_count(hashes[:, None, 2:] ^ view.windows).min(axis=(1, 2))
-            near = (gaps <= self._max_distance + _CROP_SLACK) & (stretch <= _MAX_STRETCH)
-            crops += [self._names[start + at] for at in np.flatnonzero(near)]
-        return whole, crops
 
     def _crops(self, name: str, others: Sequence[str]) -> list[str]:
         """Return those of the others of which the picture holds the centre, up to a crop."""

@@ -58,24 +58,27 @@ class QuestionPairs:
         """Return the digests of the questions that share a value of a band, group by group."""
         column = self._column(band)
         order = np.argsort(column, kind="stable")
-        values = column[order]
-        starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]])
-        lengths = np.diff(np.r_[starts, len(values)])
+        column = column[order]
+        # Most values stand once: only where runs of equal ones begin and end is kept.
+        is_again = np.r_[False, column[1:] == column[:-1], False].astype(np.int8)
+        edges = np.diff(is_again)
+        starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1) + 1
         found = []
-        for start, length in zip(starts[lengths > 1], lengths[lengths > 1], strict=True):
-            members = {self._digests[number] for number in order[start : start + length]}
+        for start, end in zip(starts, ends, strict=True):
+            members = {self._digests[number] for number in order[start:end]}
             # Rows of one id are exact duplicates, which are found without this.
             if len(members) > 1:
                 found.append(tuple(sorted(members)))
         return found
 
     def _column(self, band: int) -> NDArray[np.uint64]:
-        parts, block_start = [], 0
+        column = np.empty(sum(self._blocks), np.uint64)
+        start = 0
         for size in self._blocks:
-            self._file.seek(8 * (block_start + band * size))
-            parts.append(np.frombuffer(self._file.read(8 * size), np.uint64))
-            block_start += NUM_BANDS * size
-        return np.concatenate(parts) if parts else np.empty(0, np.uint64)
+            self._file.seek(8 * (NUM_BANDS * start + band * size))
+            column[start : start + size] = np.frombuffer(self._file.read(8 * size), np.uint64)
+            start += size
+        return column
 
     def _flush(self) -> None:
         if self._waiting:

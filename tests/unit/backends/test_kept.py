@@ -9,7 +9,7 @@ import torch
 from agentic_vlm.agent.context import TokenContext
 from agentic_vlm.agent.render import Renderer
 from agentic_vlm.backends.generate import Row, Sampler
-from agentic_vlm.backends.kept import KeptTurns, TurnMemory
+from agentic_vlm.backends.kept import ContextMemory, KeptContext
 from agentic_vlm.params import VisionParams
 from agentic_vlm.world.base_model import build_processor
 from tests.unit.training.conftest import FAMILIES, build_family, picture
@@ -69,7 +69,7 @@ def play(sampler: Sampler, renderer: Renderer, *, temperature: float) -> list[To
     return contexts
 
 
-def make_sampler(model: Any, processor: Any, memory: TurnMemory | None) -> Sampler:
+def make_sampler(model: Any, processor: Any, memory: ContextMemory | None) -> Sampler:
     return Sampler(model, processor, banned_ids=[processor.image_token_id], turn_memory=memory)
 
 
@@ -79,7 +79,7 @@ def test_turns_are_the_same_with_and_without_what_was_kept(
     processor: Any, renderer: Renderer, family: str, temperature: float
 ) -> None:
     model = build_family(processor, family)
-    memory = TurnMemory(max_bytes=2**30)
+    memory = ContextMemory(max_bytes=2**30)
     kept = play(make_sampler(model, processor, memory), renderer, temperature=temperature)
     again = play(make_sampler(model, processor, None), renderer, temperature=temperature)
     assert [context.ids for context in kept] == [context.ids for context in again]
@@ -94,7 +94,7 @@ def test_turns_are_the_same_with_and_without_what_was_kept(
 
 def test_what_was_kept_is_forgotten_with_the_weights(processor: Any, renderer: Renderer) -> None:
     outs = []
-    for memory in (TurnMemory(max_bytes=2**30), None):
+    for memory in (ContextMemory(max_bytes=2**30), None):
         model = build_family(processor, "qwen3_vl")
         sampler = make_sampler(model, processor, memory)
         contexts = begin(renderer)
@@ -112,9 +112,55 @@ def test_what_was_kept_is_forgotten_with_the_weights(processor: Any, renderer: R
         assert kept.logprobs == pytest.approx(again.logprobs, abs=1e-4)
 
 
-def keep(memory: TurnMemory, name: str = "e", *, ids: tuple[int, ...] = (1, 2, 3)) -> None:
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("keeps_turns", [False, True])
+def test_a_prompt_that_was_kept_is_not_read_again(
+    processor: Any, renderer: Renderer, family: str, keeps_turns: bool
+) -> None:
+    """Two attempts at the same prompts, one after the other, of three turns each."""
+    model = build_family(processor, family)
+    prompts = ContextMemory(max_bytes=2**30)
+    turns = ContextMemory(max_bytes=2**30) if keeps_turns else None
+    banned = [processor.image_token_id]
+    sampler = Sampler(model, processor, banned_ids=banned, turn_memory=turns, prompt_memory=prompts)
+    plain = make_sampler(model, processor, None)
+    for _ in range(2):
+        kept = play(sampler, renderer, temperature=1.0)
+        again = play(plain, renderer, temperature=1.0)
+        assert [context.ids for context in kept] == [context.ids for context in again]
+        for one, other in zip(kept, again, strict=True):
+            assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
+    # The first turn of the first attempt reads the prompts, and later turns may have more.
+    num_later = 1 if keeps_turns else 2 + 3
+    sizes = [len(context.prompt_ids) - 1 for context in begin(renderer)]
+    # Two of them have one prompt, which is looked up once where nothing follows it.
+    assert prompts.num_reused == num_later * sum(sizes) - sizes[0]
+
+
+def test_a_prompt_is_that_of_its_pictures(processor: Any, renderer: Renderer) -> None:
+    model = build_family(processor, "qwen3_vl")
+    banned = [processor.image_token_id]
+    memory = ContextMemory(max_bytes=2**30)
+    sampler = Sampler(model, processor, banned_ids=banned, prompt_memory=memory)
+    plain = make_sampler(model, processor, None)
+    for seed in (1, 2):
+        context = renderer.render_prompt("", "<image>What?", [picture(seed)], episode_id="e")
+        rows = make_rows([context], turn=0, temperature=0.0)
+        (out,), (fresh,) = sampler.continue_rows(rows), plain.continue_rows(rows)
+        assert (out.ids, memory.num_reused) == (fresh.ids, 0)
+        assert out.logprobs == pytest.approx(fresh.logprobs, abs=1e-4)
+
+
+def test_only_so_many_prompts_are_kept() -> None:
+    memory = ContextMemory(max_bytes=2**30, max_contexts=2)
+    for name in ("e1", "e2", "e3"):
+        keep(memory, name)
+    assert [name in memory for name in ("e1", "e2", "e3")] == [False, True, True]
+
+
+def keep(memory: ContextMemory, name: str = "e", *, ids: tuple[int, ...] = (1, 2, 3)) -> None:
     tensors = [torch.zeros(1, len(ids), 2)]
-    memory.keep(name, KeptTurns(ids, ("a", "b"), tensors, tensors))
+    memory.keep(name, KeptContext(ids, ("a", "b"), tensors, tensors))
 
 
 @pytest.mark.parametrize(
@@ -131,7 +177,7 @@ def keep(memory: TurnMemory, name: str = "e", *, ids: tuple[int, ...] = (1, 2, 3
 def test_only_a_context_that_goes_on_is_continued(
     ids: list[int], pictures: list[str], is_found: bool
 ) -> None:
-    memory = TurnMemory(max_bytes=2**20)
+    memory = ContextMemory(max_bytes=2**20)
     keep(memory)
     assert (memory.find("e", ids, pictures) is not None) is is_found
     assert memory.find("other", ids, pictures) is None
@@ -139,7 +185,7 @@ def test_only_a_context_that_goes_on_is_continued(
 
 def test_the_episode_that_waited_longest_goes_first_and_one_that_ended_at_once() -> None:
     # An episode has 3 tokens x 2 numbers x 4 bytes, as keys and as values.
-    memory = TurnMemory(max_bytes=2 * 48)
+    memory = ContextMemory(max_bytes=2 * 48)
     keep(memory, "e1")
     keep(memory, "e2")
     assert memory.find("e1", [1, 2, 3, 4], ["a", "b"]) is not None
@@ -154,9 +200,9 @@ def test_the_episode_that_waited_longest_goes_first_and_one_that_ended_at_once()
 
 
 def test_rows_of_nobody_are_not_kept(processor: Any, renderer: Renderer) -> None:
-    memory = TurnMemory(max_bytes=2**30)
+    memory = ContextMemory(max_bytes=2**30)
     sampler = make_sampler(build_family(processor, "qwen3_vl"), processor, memory)
     rows = make_rows(begin(renderer)[3:], turn=0, temperature=0.0)
     (out,) = sampler.continue_rows([replace(rows[0], episode_id="")])
     row = replace(rows[0], ids=rows[0].ids + out.ids + [5], seal=None)
-    assert sampler.kept(row) is None
+    assert sampler.kept(row, 0) is None

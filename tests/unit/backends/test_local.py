@@ -182,22 +182,3 @@ def test_a_batch_with_shared_prompts_and_little_room_continues_as_rows_alone(
     for row, out in zip(turns, together, strict=True):
         scaled = _forward(model, processor, row, out, temperature=0.9)
         assert out.logprobs == pytest.approx(scaled, abs=1e-4)
-
-
-def test_samples_follow_the_distribution(model: Any, processor: Any) -> None:
-    logits = torch.tensor([[0.0, 1.0, 2.0, 3.0]]).expand(4000, 4)
-    sampler = Sampler(model, processor, banned_ids=[3])
-    draws = torch.rand(4000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    tokens, logprobs = sampler._sample(logits, [1.0] * 4000, draws)
-    shares = tokens.bincount(minlength=4) / 4000
-    expected = torch.tensor([0.0, 1.0, 2.0]).softmax(0)
-    assert shares[3] == 0
-    assert shares[:3].tolist() == pytest.approx(expected.tolist(), abs=0.03)
-    assert logprobs[tokens == 2][0] == pytest.approx(float(logits[0].log_softmax(0)[2]))
-
-
-def test_the_largest_draw_takes_a_token_that_may_be_sampled(model: Any, processor: Any) -> None:
-    sampler = Sampler(model, processor, banned_ids=[0, 3])
-    logits = torch.zeros(2, 4)
-    tokens, _ = sampler._sample(logits, [1.0, 1.0], torch.tensor([0.0, 1.0 - 2**-53]).double())
-    assert tokens.tolist() == [1, 2]

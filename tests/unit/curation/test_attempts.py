@@ -67,6 +67,14 @@ def test_attempts_stop_once_settled_and_are_not_made_again(tmp_path, make_sample
     assert (again, num_new_turns) == (probes, 0)
 
 
+def test_a_server_is_kept_busy_and_asked_for_the_attempts_of_the_chunks(tmp_path, make_sample):
+    samples = {name: make_sample(sample_id=name, answer="K47") for name in "abc"}
+    probes, seeds = served(tmp_path / "served", samples)
+    in_chunks, _ = probe(tmp_path / "chunks", samples, lambda request: "<answer>red</answer>")
+    assert len(seeds) == len(probes) == 3 * (6 + 8)
+    assert sorted(map(str, probes)) == sorted(map(str, in_chunks))
+
+
 def test_an_outage_is_never_a_wrong_answer(tmp_path, make_sample):
     def fail(request):
         raise BackendUnavailable("server", "gone", "start it")

@@ -122,7 +122,7 @@ def test_scenes_of_the_world_are_never_taken_for_each_other():
 
 
 def test_looking_among_many_finds_what_looking_at_each_finds(monkeypatch):
-    monkeypatch.setattr("agentic_vlm.curation.picture_match._HASHES_AT_ONCE", 7)
+    monkeypatch.setattr("agentic_vlm.curation.picture_hashes._BLOCK", 7)
     monkeypatch.setattr("agentic_vlm.curation.alignment._THUMBS_AT_ONCE", 3)
     originals = [scene(seed) for seed in range(3)]
     numbers = [sheet("lavender", ((str(at), "57"), ("3", str(9 * at)))) for at in range(5)]

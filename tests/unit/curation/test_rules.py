@@ -18,10 +18,10 @@ def verdict(is_correct):
     return Verdict.CORRECT if is_correct else Verdict.INCORRECT
 
 
-def play(table, rules):
+def play(table, rules, *, size=5):
     schedule = Schedule(table, rules)
     made = {}
-    while attempts := schedule.next_round():
+    while attempts := schedule.next_attempts(size):
         for sample_id, mode, number in attempts:
             is_correct = table[sample_id][mode is ProbeMode.AGENT][number]
             schedule.record(sample_id, mode, verdict(is_correct))
@@ -80,10 +80,40 @@ def test_a_rule_that_is_not_to_be_decided_costs_nothing():
     assert {mode for _, mode, _ in made} == {ProbeMode.DIRECT}
 
 
-def test_the_first_round_holds_what_is_certainly_needed():
+def test_only_what_is_certainly_needed_is_named_before_a_verdict():
     rules = Rules.of(ProbeParams(num_attempts=K), AllocateParams(max_direct_successes=2))
-    attempts = Schedule(["a"], rules).next_round()
-    assert [attempt.number for attempt in attempts] == [0, 1, 2]
+    schedule = Schedule(["a"], rules)
+    assert [attempt.number for attempt in schedule.next_attempts(K)] == [0, 1, 2]
+    assert schedule.next_attempts(K) == []
+    for is_correct in (True, False, False):
+        assert schedule.next_attempts(K) == []
+        schedule.record("a", ProbeMode.DIRECT, verdict(is_correct))
+    assert [attempt.number for attempt in schedule.next_attempts(K)] == [3, 4]
+
+
+@given(TABLES, st.integers(1, 20), st.integers(1, 20))
+def test_which_attempts_are_made_does_not_depend_on_how_many_are_made_at_once(table, one, other):
+    rules = Rules.of(ProbeParams(num_attempts=K), AllocateParams())
+    assert play(table, rules, size=one)[1] == play(table, rules, size=other)[1]
+
+
+def test_places_of_samples_that_are_settled_are_filled_by_others():
+    """Tools help nobody: each sample needs its attempts one by one, and batches stay full."""
+    rules = Rules.of(ProbeParams(num_attempts=K, decide=("tool_benefit",)), AllocateParams())
+    schedule = Schedule([f"{number:02}" for number in range(20)], rules)
+    sizes = []
+    begun = set()
+    while attempts := schedule.next_attempts(6):
+        sizes.append(len(attempts))
+        names = [attempt.sample_id for attempt in attempts]
+        assert len(set(names)) == len(names)
+        going_on = [name for name in names if name in begun]
+        assert names[: len(going_on)] == going_on, "begun samples go on first"
+        begun |= set(names)
+        for sample_id, mode, _ in attempts:
+            schedule.record(sample_id, mode, Verdict.INCORRECT)
+    assert sizes[: 20 * K // 6 - K] == [6] * (20 * K // 6 - K)
+    assert sum(sizes) == 20 * K
 
 
 def test_an_attempt_without_verdict_is_never_a_wrong_answer():
