@@ -253,7 +253,11 @@ class ColocatedPolicy:
 
 
 def _outage(what: str) -> BackendUnavailable:
-    return BackendUnavailable("colocated engine", what, "see the log; a run that is started again goes on at its last checkpoint")
+    return BackendUnavailable(
+        "colocated engine",
+        what,
+        "see the log; a run that is started again goes on at its last checkpoint",
+    )
 
 
 def _fail(asked: _Asked, fault: BaseException) -> None:

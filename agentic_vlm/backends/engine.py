@@ -104,11 +104,13 @@ class Engine(Protocol):
         ...
 
     def sleep(self) -> None:
-        """Give the memory of the device to the trainer: weights go to the host, keys and values
-        are forgotten. Only while no request is being sampled."""
+        """Give the memory of the device to the trainer.
+
+        Weights go to the host, keys and values are forgotten. Only while no request is being
+        sampled.
+        """
         ...
 
     def close(self) -> None:
         """Release everything."""
         ...
-

@@ -45,7 +45,9 @@ class ModelEngine:
             raise ValueError(f"a context of {len(ids)} tokens, {self._max_context} are the limit")
         known = set(EngineSampling.__annotations__)
         if set(sampling) != known or any(sampling[key] != _PLAIN[key] for key in _PLAIN):  # type: ignore[literal-required]
-            raise ValueError(f"sampling {sampling} is not that of the model, or not in vLLM's words")
+            raise ValueError(
+                f"sampling {sampling} is not that of the model, or not in vLLM's words"
+            )
         bias = sampling["logit_bias"]
         row = Row(
             ids=ids,
@@ -138,7 +140,5 @@ class ModelEngine:
 
     def _sampler(self, banned: tuple[int, ...]) -> Sampler:
         if banned not in self._samplers:
-            self._samplers[banned] = Sampler(
-                self._model, self._processor, banned_ids=list(banned)
-            )
+            self._samplers[banned] = Sampler(self._model, self._processor, banned_ids=list(banned))
         return self._samplers[banned]

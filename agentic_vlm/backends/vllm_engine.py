@@ -7,6 +7,7 @@ of its episode joins the running batch.
 
 import importlib
 import os
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 from agentic_vlm.backends.base import FinishReason
 from agentic_vlm.backends.colocated import ColocatedPolicy
 from agentic_vlm.backends.engine import EnginePrompt, EngineSampling, Sampled
+from agentic_vlm.backends.vllm_folder import link_with_video_slot
 from agentic_vlm.errors import BackendUnavailable, InfrastructureError, ParamsError
 from agentic_vlm.params import Params
 
@@ -61,7 +63,7 @@ def find_vllm() -> Any:
         raise InfrastructureError(
             "model.policy: vllm_colocated",
             f"vLLM cannot be imported: {fault}",
-            "pip install -c constraints.txt 'agentic-vlm[gpu]' on a machine with a card, or set "
+            "pip install 'agentic-vlm[gpu]' in an environment of its own, or set "
             "model.policy: in_process",
         ) from fault
 
@@ -74,6 +76,8 @@ class VLLMEngine:
         self._llm, self._make_sampling = llm, make_sampling
         self._can_sleep = can_sleep
         self._is_asleep = False
+        # Threads begin with the first card, whichever this process was given.
+        self._device = torch.cuda.current_device() if can_sleep else None
 
     @classmethod
     def open(cls, checkpoint: Path, limits: EngineLimits) -> "VLLMEngine":
@@ -84,7 +88,10 @@ class VLLMEngine:
         """
         vllm = find_vllm()
         can_sleep = torch.cuda.is_available()
-        llm = vllm.LLM(**engine_options(checkpoint, limits, can_sleep=can_sleep))
+        with tempfile.TemporaryDirectory(prefix="engine-") as folder:
+            # It reads everything now; weights come from the trainer afterwards.
+            loaded = link_with_video_slot(checkpoint, Path(folder))
+            llm = vllm.LLM(**engine_options(loaded, limits, can_sleep=can_sleep))
         return cls(llm, vllm.SamplingParams, can_sleep=can_sleep)
 
     def add(self, request_id: str, prompt: EnginePrompt, sampling: EngineSampling) -> None:
@@ -94,6 +101,7 @@ class VLLMEngine:
 
     def step(self) -> list[Sampled]:
         """See `Engine`."""
+        self._use_device()
         return [_read(one) for one in self._llm.llm_engine.step() if one.finished]
 
     def abort(self, request_ids: Sequence[str]) -> None:
@@ -102,6 +110,7 @@ class VLLMEngine:
 
     def wake(self) -> None:
         """See `Engine`."""
+        self._use_device()
         if self._is_asleep:
             self._llm.wake_up()
             self._is_asleep = False
@@ -111,6 +120,7 @@ class VLLMEngine:
 
         Keys and values get their memory after the new weights are there: handing over needs some.
         """
+        self._use_device()
         if self._is_asleep:
             self._llm.wake_up(tags=["weights"])
         self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
@@ -128,9 +138,14 @@ class VLLMEngine:
 
     def sleep(self) -> None:
         """See `Engine`."""
+        self._use_device()
         if self._can_sleep and not self._is_asleep:
             self._llm.sleep(level=_SLEEP_LEVEL)
             self._is_asleep = True
+
+    def _use_device(self) -> None:
+        if self._device is not None:
+            torch.cuda.set_device(self._device)
 
     def close(self) -> None:
         """See `Engine`."""

@@ -94,7 +94,9 @@ class RolloutsAhead:
             prompts, future = self._begun
             rollouts = future.result()
             self._check_prompts(prompts, step, sample_ids)
-            self._on_weights()
+            if self._following(step) is not None:
+                # Else nobody samples with them, and an engine of this process would not rest.
+                self._on_weights()
         self._check_age(rollouts, step)
         self._begin(step)
         return rollouts

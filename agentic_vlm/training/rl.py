@@ -113,8 +113,9 @@ def train_rl(
 
 
 def _turns_to_correct(roller: Roller, params: TrainRlParams) -> int | None:
-    """Return the most turns of an episode where another engine or older weights sample; else absent.
+    """Return the most turns of an episode where another engine or older weights sample.
 
+    Absent where the model itself does.
     Absent too where right rollouts are imitated: every token of them counts as one.
     """
     if params.method != "grpo":

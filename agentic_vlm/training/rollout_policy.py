@@ -1,8 +1,9 @@
-"""Who samples the rollouts of RL: the model itself, vLLM beside it, or a vLLM server for each process.
+"""Who samples the rollouts of RL: the model itself, vLLM beside it, or vLLM servers.
 
-Where the servers stand is in the environment: AGENTIC_ROLLOUT_URLS (one per process, separated by
-commas), AGENTIC_POLICY_KEY, AGENTIC_POLICY_PATIENCE_S, and AGENTIC_ROLLOUT_WEIGHTS, the folder in
-which they find the weights of each step; without it, a folder beside the trainer's checkpoints.
+There is an engine, or a server, for each process that trains. Where the servers stand is in the
+environment: AGENTIC_ROLLOUT_URLS (one per process, separated by commas), AGENTIC_POLICY_KEY,
+AGENTIC_POLICY_PATIENCE_S, and AGENTIC_ROLLOUT_WEIGHTS, the folder in which they find the weights of
+each step; without it, a folder beside the trainer's checkpoints.
 """
 
 import copy

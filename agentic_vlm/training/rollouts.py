@@ -92,7 +92,7 @@ class Roller:
         Without a judge, what the rules leave open has no reward. `on_sampled` is called when
         episodes have ended, before anything else is computed.
         """
-        self._on_sampled = on_sampled
+        self.on_sampled = on_sampled
         self._judge = judge or NoJudge()
         self.policy, self.kit, self.loop = policy, kit, loop
         self.renderer = renderer
@@ -124,14 +124,14 @@ class Roller:
             seen[sample_id] = number + 1
             tasks.append(self._task(sample_id, attempt=step * self._params.group_size + number))
         episodes, version = self._episodes(tasks, step, step if version is None else version)
-        self._on_sampled()
+        self.on_sampled()
         return self.loop.run(self._reward_all(tasks, episodes, step, version))
 
     def roll_held_out(self, sample_ids: Sequence[str], *, step: int) -> list[RewardedEpisode]:
         """Run one episode per sample as in training; nothing of them is kept for an update."""
         tasks = [self._task(sample_id, attempt=step) for sample_id in sample_ids]
         episodes = self._run(tasks)
-        self._on_sampled()
+        self.on_sampled()
         return self.loop.run(self._reward_all(tasks, episodes, step, step))
 
     async def _reward_all(
