@@ -69,7 +69,7 @@ def whole_state(model: Any) -> dict[str, torch.Tensor]:
 def iter_weights(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield what `whole_state` returns one after the other, so that one is gathered at a time."""
     inner = unwrap_adapters(model)
-    adapted = {
+    adapted: dict[str, Any] = {
         name: module
         for name, module in inner.named_modules()
         if hasattr(module, "get_delta_weight")
@@ -81,9 +81,10 @@ def iter_weights(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
         # Not for the whole loop: whoever takes the weights runs between two of them.
         with torch.no_grad():
             weight = _whole(value)
-            for adapter in owner.active_adapters if owner is not None else ():
-                delta = owner.get_delta_weight(adapter)
-                weight = weight + delta.to(weight.device, weight.dtype)
+            if owner is not None:
+                for adapter in owner.active_adapters:
+                    delta = owner.get_delta_weight(adapter)
+                    weight = weight + delta.to(weight.device, weight.dtype)
         yield name.replace(".base_layer.", "."), weight
 
 
