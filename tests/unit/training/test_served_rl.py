@@ -84,7 +84,8 @@ def train_with(
     class Keep(TrainerCallback):
         def on_pre_optimizer_step(self, *args: Any, **options: Any) -> None:
             for name, parameter in model.named_parameters():
-                run.gradients.setdefault(name, parameter.grad.clone())
+                if parameter.grad is not None:
+                    run.gradients.setdefault(name, parameter.grad.clone())
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rl_module, "StepReporter", lambda on_step: Keep())
