@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from agentic_vlm import sandbox, search
@@ -20,6 +21,7 @@ def find_obstacles(params: Params, *, root: Path) -> list[AgenticError]:
     return [
         *_resources(root),
         *_servers(params),
+        *_engine(params),
         *search.find_missing(params.search, corpus=root / "data" / "corpus"),
         *_base_model(params, root),
         *_sandbox(params.sandbox),
@@ -50,7 +52,7 @@ def _available_memory_gb() -> float | None:
 
 def _servers(params: Params) -> Iterator[AgenticError]:
     wanted = {
-        "AGENTIC_POLICY_URL": params.model.policy != "in_process",
+        "AGENTIC_POLICY_URL": params.model.policy in ("openai", "vllm"),
         "AGENTIC_ROLLOUT_URLS": params.model.policy == "vllm",
         "AGENTIC_TEACHER_URL": params.synthesize.teacher.type == "openai",
         "AGENTIC_JUDGE_URL": params.grading.judge == "openai",
@@ -62,6 +64,13 @@ def _servers(params: Params) -> Iterator[AgenticError]:
         if is_wanted and not os.environ.get(name):
             fix = f"export {name}=http://HOST:PORT/v1"
             yield InfrastructureError(name, "params.yaml names a server without address", fix)
+
+
+def _engine(params: Params) -> Iterator[AgenticError]:
+    if params.model.policy == "vllm_colocated" and find_spec("vllm") is None:
+        what = "vLLM is not installed"
+        fix = "pip install 'agentic-vlm[gpu]' in an environment of its own, or sample in_process"
+        yield InfrastructureError("model.policy: vllm_colocated", what, fix)
 
 
 def _base_model(params: Params, root: Path) -> Iterator[AgenticError]:

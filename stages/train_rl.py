@@ -110,11 +110,13 @@ def _open_roller(
     with ExitStack() as opened:
         loop = LoopThread()
         opened.callback(loop.close)
-        policy, on_weights = open_rollout_policy(
+        start = context.read_from("models/sft")
+        policy, on_weights, on_sampled = open_rollout_policy(
             params,
             model,
             processor,
-            policy_id=read_card(context.read_from("models/sft")).checkpoint_id,
+            policy_id=read_card(start).checkpoint_id,
+            checkpoint=start,
             scratch=context.scratch,
             loop=loop,
         )
@@ -134,6 +136,7 @@ def _open_roller(
             grading=params.grading,
             seed=params.seed,
             judge=judge,
+            on_sampled=on_sampled,
         )
         yield roller, on_weights
 

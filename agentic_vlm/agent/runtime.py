@@ -1,10 +1,11 @@
 """Runtime: everything that episodes share, opened together and closed together."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agentic_vlm import sandbox, search
 from agentic_vlm.agent.render import Renderer
@@ -81,9 +82,10 @@ async def open_runtime(
 
     Raises:
         ArtifactMissing: the folder holds no checkpoint.
-        InfrastructureError: no server is named, it is lost, or it does not see pictures.
+        InfrastructureError: no server is named, it is lost, or it does not see pictures; or vLLM
+            is not installed.
     """
-    if params.model.policy != "in_process":
+    if params.model.policy in ("openai", "vllm") or _has_server(params):
         async with _open_served(params, checkpoint, corpus) as runtime:
             yield runtime
         return
@@ -91,20 +93,42 @@ async def open_runtime(
     from agentic_vlm.backends import local
 
     processor = local.load_processor(checkpoint)
-    policy = local.InProcessPolicy(
-        local.load_model(checkpoint),
-        processor,
-        policy_id=_read_card(checkpoint).checkpoint_id,
-        max_batch=params.agent.max_concurrent,
-        is_deterministic=params.agent.deterministic,
-        keeps_turns=params.model.keeps_turns,
-        num_kept_prompts=num_kept_prompts,
-    )
+    policy = _open_here(params, checkpoint, processor, num_kept_prompts=num_kept_prompts)
     async with open_kit(params, corpus=corpus) as kit:
         try:
             yield Runtime(policy, Renderer(processor.tokenizer, vision=params.vision), kit)
         finally:
             await policy.close()
+
+
+def _has_server(params: Params) -> bool:
+    """Tell whether a server samples where vLLM would be opened in this process."""
+    if params.model.policy != "vllm_colocated":
+        return False
+    from agentic_vlm.backends.served import URL_VARIABLE
+
+    return bool(os.environ.get(URL_VARIABLE))
+
+
+def _open_here(
+    params: Params, checkpoint: Path, processor: Any, *, num_kept_prompts: int
+) -> Policy:
+    policy_id = _read_card(checkpoint).checkpoint_id
+    if params.model.policy == "vllm_colocated":
+        from agentic_vlm.backends.vllm_engine import open_colocated
+
+        return open_colocated(params, checkpoint, processor, policy_id=policy_id)
+    from agentic_vlm.backends import local
+
+    return local.InProcessPolicy(
+        local.load_model(checkpoint),
+        processor,
+        policy_id=policy_id,
+        max_batch=params.agent.max_concurrent,
+        is_deterministic=params.agent.deterministic,
+        keeps_turns=params.model.keeps_turns,
+        num_kept_prompts=num_kept_prompts,
+    )
 
 
 @asynccontextmanager

@@ -1,6 +1,8 @@
 """Tokens of a turn: which may not be sampled, which end it, and what it says."""
 
+import math
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 from agentic_vlm.backends.base import Completion, FinishReason
@@ -13,6 +15,8 @@ _CONTROLS = (
     "<|image_pad|>",
     "<|video_pad|>",
 )
+# Rounding of a probability of 1.
+_ROUNDING = 1e-3
 
 
 class TurnTokens:
@@ -48,3 +52,31 @@ class TurnTokens:
             token_ids=tuple(ids),
             logprobs=tuple(logprobs),
         )
+
+    def fault(
+        self, ids: Sequence[int], logprobs: Sequence[float], *, max_tokens: int
+    ) -> str | None:
+        """Return why what an engine sampled cannot be used; absent where nothing is wrong."""
+        if not 0 < len(ids) <= max_tokens:
+            return f"{len(ids)} tokens, {max_tokens} were asked for"
+        if len(logprobs) != len(ids):
+            return f"{len(ids)} tokens with {len(logprobs)} log-probabilities"
+        if not all(math.isfinite(value) and value <= _ROUNDING for value in logprobs):
+            return "a log-probability is no number up to 0"
+        banned = sorted(set(ids) & set(self.banned_ids))
+        return f"it sampled banned ids {banned}" if banned else None
+
+
+def pad_runs(ids: Sequence[int], pad_id: int) -> list[tuple[int, int]]:
+    """Return offset and length of each run of placeholders.
+
+    >>> pad_runs([1, 9, 9, 2, 9], 9)
+    [(1, 2), (4, 1)]
+    """
+    runs, at = [], 0
+    for is_pad, group in groupby(ids, key=lambda token: token == pad_id):
+        length = sum(1 for _ in group)
+        if is_pad:
+            runs.append((at, length))
+        at += length
+    return runs

@@ -9,12 +9,12 @@ import asyncio
 import base64
 from collections import OrderedDict
 from collections.abc import Sequence
-from itertools import groupby
 from typing import Any, NamedTuple
 
 from PIL import Image
 
 from agentic_vlm.backends.seal import PixelDigests
+from agentic_vlm.backends.turns import pad_runs
 from agentic_vlm.backends.vllm_server import VLLMServer
 from agentic_vlm.errors import ExactnessError
 from agentic_vlm.vision import encode_png
@@ -68,7 +68,7 @@ class ServedPictures:
         if not images:
             return None
         prepared = await asyncio.gather(*(self._prepare(image) for image in images))
-        runs = _pad_runs(ids, self._pad_id)
+        runs = pad_runs(ids, self._pad_id)
         if len(runs) != len(prepared):
             what = f"{len(runs)} placeholder runs for {len(prepared)} pictures"
             raise ExactnessError(f"episode {episode_id}", what, "one run per picture")
@@ -132,18 +132,3 @@ class ServedPictures:
             if task.done() and not task.cancelled() and task.exception() is None:
                 self._num_bytes -= len(task.result().features)
                 del self._known[digest]
-
-
-def _pad_runs(ids: Sequence[int], pad_id: int) -> list[tuple[int, int]]:
-    """Return offset and length of each run of placeholders.
-
-    >>> _pad_runs([1, 9, 9, 2, 9], 9)
-    [(1, 2), (4, 1)]
-    """
-    runs, at = [], 0
-    for is_pad, group in groupby(ids, key=lambda token: token == pad_id):
-        length = sum(1 for _ in group)
-        if is_pad:
-            runs.append((at, length))
-        at += length
-    return runs

@@ -4,7 +4,6 @@ The contexts are those of the in-process policy, and what comes back is checked 
 ids, one log-probability each, no banned id. What cannot be used is an outage, never an answer.
 """
 
-import math
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,8 +16,6 @@ from agentic_vlm.backends.vllm_server import VLLMServer
 
 # The smallest bias that the endpoint takes.
 _BAN = -100.0
-# Rounding of a probability of 1.
-_ROUNDING = 1e-3
 _FINAL_ONLY = 2
 """RequestOutputKind.FINAL_ONLY of vLLM."""
 
@@ -115,15 +112,12 @@ class VLLMPolicy:
     def _check(
         self, ids: Sequence[int], entries: Sequence[tuple[str, float]], params: SamplingParams
     ) -> None:
-        if not 0 < len(ids) <= params.max_tokens:
-            raise self._server.fault(f"{len(ids)} tokens, {params.max_tokens} were asked for")
+        logprobs = [logprob for _, logprob in entries]
         if [name for name, _ in entries] != [f"token_id:{token}" for token in ids]:
             raise self._server.fault(f"{len(ids)} tokens with log-probabilities of other ones")
-        if not all(math.isfinite(value) and value <= _ROUNDING for _, value in entries):
-            raise self._server.fault("a log-probability is no number up to 0")
-        banned = sorted(set(ids) & set(self._turns.banned_ids))
-        if banned:
-            raise self._server.fault(f"it sampled banned ids {banned}")
+        what = self._turns.fault(ids, logprobs, max_tokens=params.max_tokens)
+        if what is not None:
+            raise self._server.fault(what)
 
 
 def _content(choice: Any) -> Any:

@@ -21,10 +21,12 @@ class ModelParams(Section):
     """Commit of a hub model; empty for a folder."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of weights. Paper: bfloat16; pocket: float32, the only fast one on a CPU."""
-    policy: Literal["in_process", "openai", "vllm"] = "in_process"
+    policy: Literal["in_process", "openai", "vllm", "vllm_colocated"] = "in_process"
     """Who samples: this process, or a server whose address is in the environment. `openai`: any
     OpenAI-compatible one in probe and evaluate, while RL samples where it trains; `vllm`: RL too,
-    at servers that get the weights of every step (AGENTIC_ROLLOUT_URLS). Paper: vLLM."""
+    at servers that get the weights of every step (AGENTIC_ROLLOUT_URLS); `vllm_colocated`: vLLM in
+    each process that trains, on the same card (AGENTIC_ENGINE_MEMORY), and in probe and evaluate
+    unless AGENTIC_POLICY_URL names a server. Paper: vLLM."""
     continues_turns: bool = False
     """Whether that server goes on writing a turn that is begun, as vLLM does; else the policy is
     trusted to begin its turns with `<think>` itself. Ours."""

@@ -113,8 +113,8 @@ class TrainRlParams(Section):
     clip_high: PositiveFloat = 0.3
     """Upper clip of the probability ratio. Paper, section 4.1: 0.3."""
     max_sampler_ratio: PositiveFloat = 2.0
-    """Most that a token counts, p_trainer / p_sampler, where a server samples (model.policy: vllm)
-    or `staleness` is 1. Truncated importance sampling, Yao et al. 2025: 2; paper: none."""
+    """Most that a token counts, p_trainer / p_sampler, where vLLM samples (model.policy) or
+    `staleness` is 1. Truncated importance sampling, Yao et al. 2025: 2; paper: none."""
     kl: Annotated[float, Field(ge=0.0)] = 0.0
     """Weight of the KL term. Paper, section 4.1: 0. The pocket has 0.02: without it RL forgot how
     to answer direct questions (docs/decisions/0014-pocket-rl.md)."""

@@ -60,6 +60,7 @@ class RolloutsAhead:
         following: Callable[[int], Prompts | None],
         max_age: int,
         thread_of: LoopThread | None,
+        on_idle: Callable[[], None] = lambda: None,
     ) -> None:
         """Keep the parts; nothing is sampled yet.
 
@@ -70,9 +71,11 @@ class RolloutsAhead:
             max_age: most updates by which weights may be behind the step that their rollouts train.
             thread_of: sample in a thread beside the update; the loop that runs the episodes. Only
                 for a policy with weights of its own. Absent: sample before the update.
+            on_idle: called where weights were announced that nobody samples with.
         """
         self._roll, self._on_weights = roll, on_weights
         self._following, self._max_age = following, max_age
+        self._on_idle = on_idle
         self._loop = thread_of
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ahead") if thread_of else None
         self._begun: tuple[Prompts, Future[list[RewardedEpisode]]] | None = None
@@ -118,6 +121,7 @@ class RolloutsAhead:
         prompts = self._following(step)
         if prompts is None:
             self._begun = None
+            self._on_idle()
             return
         if self._thread is not None:
             future = self._thread.submit(
@@ -178,6 +182,7 @@ def build_ahead(
         max_age=params.staleness * params.num_minibatches,
         # A policy of this process shares its weights with the update.
         thread_of=roller.loop if has_own_weights else None,
+        on_idle=roller.on_sampled,
     )
 
 

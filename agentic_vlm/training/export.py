@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+from agentic_vlm.backends.vllm_folder import add_video_slot
 from agentic_vlm.errors import ArtifactMissing
 from agentic_vlm.training.checkpoint import read_card
 
@@ -33,6 +34,8 @@ def export_checkpoint(folder: Path, out: Path, *, is_stock: bool) -> Path:
     shutil.copytree(folder, out, ignore=ignored)
     if is_stock:
         _name_stock_processor(folder, out)
+    else:
+        add_video_slot(out)
     (out / "README.md").write_text(_model_card(folder, is_stock=is_stock), encoding="utf-8")
     return out
 

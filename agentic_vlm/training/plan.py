@@ -75,6 +75,8 @@ class Assumptions:
     """Mean tokens that the policy writes per rollout. Paper, figure 8: 545 falling to 355."""
     observation_tokens: int = 1200
     """Mean tokens of observations per rollout, pictures included."""
+    engine_gib: float = 4.0
+    """What a colocated engine needs beside weights, keys and values: activations, graphs."""
     state_bytes: int = 12
     """Bytes per trained parameter: float32 weights and two moments of AdamW."""
 
@@ -114,7 +116,10 @@ def plan(
         raise ParamsError(params.model.base, "the shape of this model is not known", fix)
     sft = _plan_sft(params, shape, card, num_cards, given)
     rl, parts = _plan_rl(params, shape, card, num_cards, given)
-    return Estimate(sft, rl, parts, _notes(params, card, num_cards, given))
+    notes = _notes(params, card, num_cards, given)
+    if params.model.policy == "vllm_colocated":
+        notes.append(_engine_note(shape, card, given))
+    return Estimate(sft, rl, parts, notes)
 
 
 def _plan_sft(
@@ -141,7 +146,7 @@ def _plan_rl(
     context = given.prompt_tokens + written + given.observation_tokens
     size = shape.text + shape.vision
     # A card decodes a batch in the time that it takes to read weights and keys once.
-    kv_bytes = 2 * 2 * shape.layers * shape.kv_width * context
+    kv_bytes = _kv_bytes(shape, context)
     reads = 2 * size + given.decode_batch * kv_bytes
     per_s = given.decode_batch * card.bandwidth * given.decode_efficiency / reads
     decode = rollouts * written / (per_s * num_cards)
@@ -159,11 +164,33 @@ def _plan_rl(
         "update": update,
     }
     trained = _trained(shape, train.lora_rank, is_vision_trained=not train.freeze_vision)
-    held = given.decode_batch * kv_bytes / _GIB
+    engine = 2 * size / _GIB + given.decode_batch * kv_bytes / _GIB
     memory = _memory(shape, trained, 8 * context, num_cards, given)
-    # Weights of the engine and its keys and values live beside the trainer.
-    memory += 2 * size / _GIB + held
+    if params.model.policy == "vllm_colocated":
+        # It rests during the update; while it samples, nothing of a pass is there.
+        engine += given.engine_gib
+        resident = _memory(shape, trained, 0, num_cards, given)
+        memory = max(memory, resident + engine)
+    else:
+        # Weights of the engine and its keys and values live beside the trainer.
+        memory += engine
     return _phase(train.num_steps * sum(parts.values()), memory, card, num_cards), parts
+
+
+def _engine_note(shape: Shape, card: Card, given: Assumptions) -> str:
+    weights = 2 * (shape.text + shape.vision) / _GIB
+    context = given.prompt_tokens + given.policy_tokens + given.observation_tokens
+    held = given.decode_batch * _kv_bytes(shape, context) / _GIB
+    share = (weights + held + given.engine_gib) / card.memory_gib
+    return (
+        f"vLLM on the cards that train: AGENTIC_ENGINE_MEMORY of at least {share:.2f} while it "
+        f"samples; it rests during the update, with {weights:.1f} GiB of host memory per process"
+    )
+
+
+def _kv_bytes(shape: Shape, context: int) -> float:
+    """Return bytes of keys and values of a context, 2 bytes each."""
+    return 2.0 * 2 * shape.layers * shape.kv_width * context
 
 
 def _attention(shape: Shape, length: int) -> float:

@@ -9,6 +9,7 @@ from datasets import Dataset
 from transformers import set_seed
 from trl import GRPOConfig
 
+from agentic_vlm.backends.colocated import ColocatedPolicy
 from agentic_vlm.backends.local import InProcessPolicy
 from agentic_vlm.backends.vllm_policy import VLLMPolicy
 from agentic_vlm.params import TrainRlParams
@@ -112,13 +113,14 @@ def train_rl(
 
 
 def _turns_to_correct(roller: Roller, params: TrainRlParams) -> int | None:
-    """Return the most turns of an episode where a server or older weights sample; else absent.
+    """Return the most turns of an episode where another engine or older weights sample.
 
+    Absent where the model itself does.
     Absent too where right rollouts are imitated: every token of them counts as one.
     """
     if params.method != "grpo":
         return None
-    if isinstance(roller.policy, VLLMPolicy) or params.staleness:
+    if isinstance(roller.policy, VLLMPolicy | ColocatedPolicy) or params.staleness:
         return roller.kit.agent.max_turns
     return None
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -85,11 +85,14 @@ class Roller:
         grading: GradingParams,
         seed: int,
         judge: Judge | None = None,
+        on_sampled: Callable[[], None] = lambda: None,
     ) -> None:
         """Keep the parts; `samples` are the RL pool by id, `seed` is the root of all episodes.
 
-        Without a judge, what the rules leave open has no reward.
+        Without a judge, what the rules leave open has no reward. `on_sampled` is called when
+        episodes have ended, before anything else is computed.
         """
+        self.on_sampled = on_sampled
         self._judge = judge or NoJudge()
         self.policy, self.kit, self.loop = policy, kit, loop
         self.renderer = renderer
@@ -121,12 +124,15 @@ class Roller:
             seen[sample_id] = number + 1
             tasks.append(self._task(sample_id, attempt=step * self._params.group_size + number))
         episodes, version = self._episodes(tasks, step, step if version is None else version)
+        self.on_sampled()
         return self.loop.run(self._reward_all(tasks, episodes, step, version))
 
     def roll_held_out(self, sample_ids: Sequence[str], *, step: int) -> list[RewardedEpisode]:
         """Run one episode per sample as in training; nothing of them is kept for an update."""
         tasks = [self._task(sample_id, attempt=step) for sample_id in sample_ids]
-        return self.loop.run(self._reward_all(tasks, self._run(tasks), step, step))
+        episodes = self._run(tasks)
+        self.on_sampled()
+        return self.loop.run(self._reward_all(tasks, episodes, step, step))
 
     async def _reward_all(
         self, tasks: Sequence[EpisodeTask], episodes: Sequence[Episode], step: int, version: int

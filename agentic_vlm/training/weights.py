@@ -1,7 +1,7 @@
 """Weights of the policy in training, written for the servers that sample from them."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,6 @@ class WeightPush:
                     shutil.rmtree(old)
 
 
-@torch.no_grad()
 def whole_state(model: Any) -> dict[str, torch.Tensor]:
     """Return the weights that the model computes with, by the names of the plain model.
 
@@ -64,20 +63,29 @@ def whole_state(model: Any) -> dict[str, torch.Tensor]:
         model: a Qwen-VL model, also with LoRA layers inside, also sharded by FSDP2: then every
             process must call.
     """
+    return dict(iter_weights(model))
+
+
+def iter_weights(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield what `whole_state` returns one after the other, so that one is gathered at a time."""
     inner = unwrap_adapters(model)
-    state = {name: _whole(value) for name, value in inner.state_dict().items()}
-    for name, module in inner.named_modules():
-        if not hasattr(module, "get_delta_weight"):
-            continue
-        weight = state[f"{name}.base_layer.weight"]
-        for adapter in module.active_adapters:
-            weight = weight + module.get_delta_weight(adapter).to(weight.device, weight.dtype)
-        state[f"{name}.base_layer.weight"] = weight
-    return {
-        name.replace(".base_layer.", "."): value
-        for name, value in state.items()
-        if ".lora_" not in name
+    adapted: dict[str, Any] = {
+        name: module
+        for name, module in inner.named_modules()
+        if hasattr(module, "get_delta_weight")
     }
+    for name, value in inner.state_dict().items():
+        if ".lora_" in name:
+            continue
+        owner = adapted.get(name.removesuffix(".base_layer.weight"))
+        # Not for the whole loop: whoever takes the weights runs between two of them.
+        with torch.no_grad():
+            weight = _whole(value)
+            if owner is not None:
+                for adapter in owner.active_adapters:
+                    delta = owner.get_delta_weight(adapter)
+                    weight = weight + delta.to(weight.device, weight.dtype)
+        yield name.replace(".base_layer.", "."), weight
 
 
 def _whole(value: torch.Tensor) -> torch.Tensor:

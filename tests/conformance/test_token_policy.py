@@ -1,7 +1,8 @@
-"""What every policy that works on token ids keeps to: in this process, and behind HTTP."""
+"""What every policy that works on token ids keeps to: in this process, beside it, behind HTTP."""
 
 import asyncio
 import copy
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -14,12 +15,16 @@ import torch
 from agentic_vlm.agent.context import TokenContext
 from agentic_vlm.agent.render import Renderer
 from agentic_vlm.backends.base import Completion, FinishReason, Policy, Request, SamplingParams
+from agentic_vlm.backends.colocated import ColocatedPolicy
 from agentic_vlm.backends.fake_vllm import FakeVLLM
 from agentic_vlm.backends.local import InProcessPolicy
+from agentic_vlm.backends.model_engine import ModelEngine
+from agentic_vlm.backends.vllm_engine import EngineLimits, VLLMEngine
 from agentic_vlm.backends.vllm_policy import VLLMPolicy
 from agentic_vlm.backends.vllm_server import VLLMServer
 from agentic_vlm.errors import ExactnessError
 from agentic_vlm.params import VisionParams
+from agentic_vlm.training.weights import iter_weights
 from agentic_vlm.world.base_model import build_model, build_processor
 from agentic_vlm.world.drawing import derive_rng
 from agentic_vlm.world.scenes import make_plates
@@ -67,7 +72,52 @@ class OverHTTP:
         await policy.load_weights(folder)
 
 
-@pytest.fixture(params=[InProcess(), OverHTTP()], ids=["in_process", "vllm"])
+class Colocated:
+    """The engine has a copy of the model: what it knows of an update came by `load`."""
+
+    @asynccontextmanager
+    async def open(self, model: Any, processor: Any) -> AsyncIterator[Policy]:
+        policy = ColocatedPolicy(ModelEngine(model, processor), processor, policy_id="m")
+        try:
+            yield policy
+        finally:
+            await policy.close()
+
+    async def update(self, policy: ColocatedPolicy, model: Any, folder: Path) -> None:
+        policy.rest()
+        policy.load(iter_weights(model))
+
+
+class OnCard(Colocated):
+    """vLLM itself; one engine for each form of the head, which gets the weights of every test."""
+
+    def __init__(self) -> None:
+        self._engines: dict[bool, VLLMEngine] = {}
+
+    @asynccontextmanager
+    async def open(self, model: Any, processor: Any) -> AsyncIterator[Policy]:
+        pytest.importorskip("vllm", reason="the extra `gpu` is not installed")
+        is_tied = bool(model.config.tie_word_embeddings)
+        if is_tied not in self._engines:
+            with tempfile.TemporaryDirectory() as folder:
+                model.save_pretrained(folder)
+                processor.save_pretrained(folder)
+                limits = EngineLimits(2048, 8, "float32", 0.3)
+                self._engines[is_tied] = VLLMEngine.open(Path(folder), limits)
+        policy = ColocatedPolicy(self._engines[is_tied], processor, policy_id="m")
+        policy.load(iter_weights(model))
+        yield policy
+        policy.rest()
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(InProcess(), id="in_process"),
+        pytest.param(OverHTTP(), id="vllm"),
+        pytest.param(Colocated(), id="colocated"),
+        pytest.param(OnCard(), id="vllm_colocated", marks=pytest.mark.gpu),
+    ]
+)
 def member(request: pytest.FixtureRequest) -> Member:
     found: Member = request.param
     return found
@@ -154,9 +204,11 @@ def test_a_turn_depends_on_its_seed_and_on_nobody_beside_it(member: Member, part
 def test_all_members_sample_the_same(parts: Parts) -> None:
     contexts = [parts.context(number, num_pictures=number % 3) for number in range(4)]
     for params in (_SAMPLED, replace(_SAMPLED, temperature=0.0)):
-        here, there = (ask(one, parts, params, *contexts) for one in (InProcess(), OverHTTP()))
-        assert [out.token_ids for out in here] == [out.token_ids for out in there]
-        assert [out.text for out in here] == [out.text for out in there]
+        here, there, beside = (
+            [(out.token_ids, out.text) for out in ask(one, parts, params, *contexts)]
+            for one in (InProcess(), OverHTTP(), Colocated())
+        )
+        assert here == there == beside
 
 
 def test_a_turn_ends_at_its_limit(member: Member, parts: Parts) -> None:

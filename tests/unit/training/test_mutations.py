@@ -9,7 +9,7 @@ import copy
 import dataclasses
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ from agentic_vlm.agent.prompt import Prompt
 from agentic_vlm.agent.render import Renderer
 from agentic_vlm.agent.state import Episode, EpisodeState, finish
 from agentic_vlm.agent.task import EpisodeTask
-from agentic_vlm.backends.base import Request, SamplingParams
+from agentic_vlm.backends.base import FinishReason, Request, SamplingParams
+from agentic_vlm.backends.colocated import ColocatedPolicy
+from agentic_vlm.backends.engine import EnginePrompt, EngineSampling, Sampled
 from agentic_vlm.backends.local import InProcessPolicy
 from agentic_vlm.errors import ExactnessError
 from agentic_vlm.schema import ProbeMode, StopReason
@@ -35,7 +37,7 @@ from tests.unit.training.conftest import make_context
 
 DECODED = DecodedPictures(max_bytes=2**20)
 _CASES = 24
-"""Injections of each kind at each hop: 2 kinds x 6 hops x 24 = 288."""
+"""Injections of each kind at each hop: 2 kinds x 7 hops x 24 = 336."""
 _PICTURE_FAULTS = ("drop", "double", "swap", "resize", "reorder")
 _TOKEN_FAULTS = ("drop", "double", "swap", "change")
 
@@ -153,6 +155,17 @@ class TestEveryFaultIsNoticed:
         for where in inject(carry, kind):
             assert re.fullmatch(r"episode e\d, turn \d(, image \d)?", where)
 
+    def test_on_the_way_to_a_colocated_engine(
+        self, contexts: list[TokenContext], kind: str, processor: Any
+    ) -> None:
+        def carry(rng: random.Random, kind: str) -> str | None:
+            context = rng.choice(contexts)
+            return asyncio.run(_ask_spoiled(rng, context, kind, processor))
+
+        for where in inject(carry, kind):
+            assert re.fullmatch(r"episode e\d, turn \d(, image \d)?", where)
+            assert kind == "token" or ", image " in where
+
     def test_in_the_buffer(self, contexts: list[TokenContext], kind: str) -> None:
         def carry(rng: random.Random, kind: str) -> str | None:
             held = copy.deepcopy(contexts)
@@ -238,6 +251,56 @@ class TestEveryFaultIsNoticed:
             return done
 
         inject(carry, kind)
+
+
+class _Ending:
+    """An engine that reads the rendered context, whatever it is given, and ends every turn."""
+
+    def __init__(self, context: TokenContext) -> None:
+        self.context = context
+        self.waiting: list[str] = []
+
+    def add(self, request_id: str, prompt: EnginePrompt, sampling: EngineSampling) -> None:
+        self.waiting.append(request_id)
+
+    def step(self) -> list[Sampled]:
+        names, self.waiting = self.waiting, []
+        return [Sampled(one, self.context.ids, [2], [-0.1], FinishReason.STOP) for one in names]
+
+    def abort(self, request_ids: Sequence[str]) -> None: ...
+
+    def wake(self) -> None: ...
+
+    def load(self, weights: Any) -> None: ...
+
+    def sleep(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+async def _ask_spoiled(
+    rng: random.Random, context: TokenContext, kind: str, processor: Any
+) -> str | None:
+    """Ask for a turn whose prompt is spoiled while it waits for the engine."""
+    done: list[str | None] = []
+
+    class Spoiling(ColocatedPolicy):
+        def _add(self, asked: Any, running: Any) -> None:
+            if kind == "picture":
+                done.append(spoil_pictures(rng, asked.prompt["multi_modal_data"]["image"]))
+            else:
+                ids = asked.prompt["prompt_token_ids"]
+                done.append(spoil_tokens(rng, ids, list(range(len(ids)))))
+            super()._add(asked, running)
+
+    policy = Spoiling(_Ending(context), processor, policy_id="m")
+    ids, images = context.ids, list(context.images)
+    request = Request(context.episode_id, 1, [], ids, images, "", context.seal())
+    try:
+        await policy.complete(request, SamplingParams(1.0, 1, (), 0))
+    finally:
+        await policy.close()
+    return done[0]
 
 
 def _episode(context: TokenContext) -> Episode:

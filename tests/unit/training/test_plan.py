@@ -60,6 +60,30 @@ def test_recipes_fit_the_cards_they_are_named_for(name: str, cards: int) -> None
     assert found.rl.fits
 
 
+def test_a_colocated_engine_rests_while_the_model_learns() -> None:
+    """LoRA of 3B on one card: weights 2 x, states of the adapters, and either passes or engine."""
+    beside, served = (
+        plan(recipe("qwen25vl_3b_1gpu", model={"policy": name}), card=CARDS["h100"], num_cards=1)
+        for name in ("vllm_colocated", "vllm")
+    )
+    weights = 2 * 3.76e9 / 2**30
+    assert beside.rl.memory_gib < served.rl.memory_gib
+    assert beside.rl.memory_gib > 2 * weights
+    note = next(one for one in beside.notes if "AGENTIC_ENGINE_MEMORY" in one)
+    # 7.0 GiB of weights, 64 rows of 4,150 tokens at 36,864 bytes, and 4 GiB, of 80.
+    assert "at least 0.25 while" in note
+    assert "7.0 GiB of host memory" in note
+    assert not any("AGENTIC_ENGINE_MEMORY" in one for one in served.notes)
+
+
+@pytest.mark.parametrize("name", ["qwen25vl_7b_8gpu", "qwen25vl_3b_1gpu", "qwen3vl_4b_1gpu"])
+def test_recipes_for_cards_of_one_machine_sample_where_they_train(name: str) -> None:
+    params = recipe(name)
+    assert params.model.policy == "vllm_colocated"
+    assert params.train_rl.keep_rollouts, "an engine does not repeat its samples exactly"
+    assert not params.agent.deterministic
+
+
 def test_an_unknown_model_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ParamsError, match="shape of this model is not known"):
         plan(recipe("tiny", model={"base": "a/b"}), card=CARDS["h100"], num_cards=1)

@@ -12,6 +12,7 @@ import torch
 from transformers import TrainerCallback
 
 from agentic_vlm.agent.render import Renderer
+from agentic_vlm.backends.colocated import ColocatedPolicy
 from agentic_vlm.backends.fake_vllm import FakeVLLM
 from agentic_vlm.backends.vllm_policy import VLLMPolicy
 from agentic_vlm.backends.vllm_server import VLLMServer
@@ -55,18 +56,21 @@ class Run(NamedTuple):
     """Of the first update."""
 
 
-def _train(
+def train_with(
     model: Any,
-    policy: VLLMPolicy,
+    policy: VLLMPolicy | ColocatedPolicy,
     parts: tuple[Any, Renderer, LoopThread],
     scratch: Path,
     *,
     on_weights: Callable[[], None],
+    on_sampled: Callable[[], None] = lambda: None,
     params: TrainRlParams = _PARAMS,
+    held_out: Sequence[str] = (),
 ) -> Run:
     processor, renderer, loop = parts
     roller = make_roller(renderer, loop, params=params)
     roller.policy = policy
+    roller.on_sampled = on_sampled
     roller.kit = replace(roller.kit, agent=_AGENT)
     run = Run([], [], [], {})
 
@@ -80,7 +84,8 @@ def _train(
     class Keep(TrainerCallback):
         def on_pre_optimizer_step(self, *args: Any, **options: Any) -> None:
             for name, parameter in model.named_parameters():
-                run.gradients.setdefault(name, parameter.grad.clone())
+                if parameter.grad is not None:
+                    run.gradients.setdefault(name, parameter.grad.clone())
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rl_module, "StepReporter", lambda on_step: Keep())
@@ -95,6 +100,7 @@ def _train(
             on_weights=on_weights,
             on_rollouts=keep,
             on_step=lambda step: None,
+            held_out=held_out,
         )
     run.log.extend(row for row in log if "mismatch" in row)
     return run
@@ -108,7 +114,9 @@ def test_each_step_is_sampled_from_the_weights_of_the_step(
         push = WeightPush(
             model, tmp_path / "weights", lambda path: loop.run(policy.load_weights(path))
         )
-        run = _train(model, policy, (processor, renderer, loop), tmp_path / "run", on_weights=push)
+        run = train_with(
+            model, policy, (processor, renderer, loop), tmp_path / "run", on_weights=push
+        )
     assert [row["mismatch"] < 1e-4 for row in run.log] == [True, True]
     assert {"mismatch_turn_1", "mismatch_cut"} <= set(run.log[0])
     assert any(run.advantages)
@@ -120,7 +128,7 @@ def test_a_server_that_gets_no_weights_is_seen_in_the_mismatch(
 ) -> None:
     model = build_lively(processor)
     with _serving(model, processor, loop) as (_, policy):
-        run = _train(
+        run = train_with(
             model, policy, (processor, renderer, loop), tmp_path / "run", on_weights=lambda: None
         )
     assert run.log[0]["mismatch"] < 1e-4
@@ -137,7 +145,7 @@ def test_the_update_weighs_tokens_by_the_ratio_of_trainer_and_sampler_up_to_the_
         for parameter in other.parameters():
             parameter.mul_(1.1)
     with _serving(other, processor, loop) as (_, policy):
-        run = _train(
+        run = train_with(
             model,
             policy,
             (processor, renderer, loop),
@@ -244,6 +252,7 @@ def test_there_is_one_server_per_process(
 
     def build() -> object:
         options: dict[str, Any] = {"policy_id": "m", "scratch": tmp_path, "loop": loop}
+        options["checkpoint"] = tmp_path
         return open_rollout_policy(params, None, processor, **options)[0]
 
     monkeypatch.delenv("AGENTIC_ROLLOUT_URLS", raising=False)
