@@ -29,7 +29,7 @@ CODES = {
         "import math\nmath.sqrt(2)",
         "sum(v for v in (1, 2))",
         "print(total)",
-        "def f(n):\n    return n\nf(3)",
+        "def f(n):\n    return n + 1\nf(3)",
     ],
     "redisplay": [
         "image_1",
