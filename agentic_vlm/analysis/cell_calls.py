@@ -103,14 +103,28 @@ def _drawing(call: Called) -> Judged | None:
 
 
 def _opening(call: Called) -> Judged | None:
-    if call.name == "open" and call.receiver_name == "" and not call.root:
+    if isinstance(call.node.func, ast.Name) and call.name == "open":
+        return Effect.NONE, Value.PICTURE if _names_picture_file(call) else Value.COMPUTED
+    if call.name in ("read", "readlines") and call.receiver is Value.COMPUTED:
         return Effect.COMPUTE, Value.COMPUTED
     if call.name in words.OPENING:
         is_grey = len(call.args) > 1 or "IMREAD_GRAYSCALE" in _attributes(call.node)
         return (Effect.CHANGE if is_grey else Effect.NONE), Value.PICTURE
     if call.name in words.MAKING and call.root == "Image":
         return Effect.NONE, Value.PICTURE
+    if _names_picture_file(call) and call.root != "os" and call.name not in words.SHOWING:
+        is_loading = call.name.lower().startswith(("load", "read")) or call.name.endswith("Image")
+        return (Effect.NONE, Value.PICTURE) if is_loading else (Effect.CHANGE, Value.DERIVED)
     return None
+
+
+def _names_picture_file(call: Called) -> bool:
+    """Tell whether the first argument is the written path of a picture."""
+    given = [*call.node.args, *(word.value for word in call.node.keywords)]
+    match given:
+        case [ast.Constant(value=str(path)), *_]:
+            return path.lower().endswith(words.PICTURE_ENDINGS)
+    return False
 
 
 def _moving(call: Called) -> Judged | None:

@@ -23,6 +23,7 @@ from agentic_vlm.analysis.cell_values import (
     cuts_out,
     guess_by_name,
     swaps_colours,
+    written_value,
 )
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
@@ -95,10 +96,7 @@ class Expressions:
         return max(map(self.value, ast.iter_child_nodes(node)), default=Value.NOTHING)
 
     def _constant(self, node: ast.Constant) -> Value:
-        if isinstance(node.value, str | bytes):
-            return Value.TEXT
-        is_number = isinstance(node.value, int | float | complex)
-        return Value.NUMBER if is_number and not isinstance(node.value, bool) else Value.NOTHING
+        return written_value(node.value)
 
     def _name(self, node: ast.Name) -> Value:
         found = self._look_up(node.id)
@@ -175,22 +173,17 @@ class Expressions:
         self.facts.note(Effect.CHANGE if of_pictures else Effect.COMPUTE)
         return Value.DERIVED if of_pictures else Value.COMPUTED
 
-    def _go_through(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp) -> Value:
-        self._generate(node.generators)
-        found = self.value(node.elt)
-        return Value.PICTURES if found is Value.PICTURE else found
-
-    def _map(self, node: ast.DictComp) -> Value:
-        self._generate(node.generators)
-        self.value(node.key)
-        found = self.value(node.value)
-        return Value.PICTURES if found is Value.PICTURE else found
-
-    def _generate(self, generators: Sequence[ast.comprehension]) -> None:
-        for one in generators:
+    def _go_through(
+        self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp
+    ) -> Value:
+        for one in node.generators:
             self.bind_each(one.target, one.iter)
             for condition in one.ifs:
                 self.value(condition)
+        if isinstance(node, ast.DictComp):
+            self.value(node.key)
+        found = self.value(node.value if isinstance(node, ast.DictComp) else node.elt)
+        return Value.PICTURES if found is Value.PICTURE else found
 
     def _gather(self, node: ast.List | ast.Tuple | ast.Set | ast.Dict) -> Value:
         parts = node.values if isinstance(node, ast.Dict) else node.elts
@@ -201,9 +194,6 @@ class Expressions:
         found = self.value(node.value)
         self.bind(node.target, found)
         return found
-
-    def _lambda(self, _: ast.Lambda) -> Value:
-        return Value.NOTHING
 
     def _call(self, node: ast.Call) -> Value:
         name, holder = last_name(node.func), getattr(node.func, "value", None)
@@ -278,8 +268,7 @@ class Expressions:
 
     def _is_whole(self, node: ast.Call) -> bool:
         """Tell whether a crop keeps all of the picture: `(0, 0, width, height)`."""
-        given = [*node.args, *(word.value for word in node.keywords)]
-        match given:
+        match [*node.args, *(word.value for word in node.keywords)]:
             case [ast.Tuple(elts=[ast.Constant(value=0), ast.Constant(value=0), right, below])]:
                 return self.value(right) is self.value(below) is Value.EXTENT
         return False
@@ -298,12 +287,12 @@ _RULES: dict[type[ast.AST], Callable[[Expressions, Any], Value]] = {
     ast.ListComp: Expressions._go_through,
     ast.SetComp: Expressions._go_through,
     ast.GeneratorExp: Expressions._go_through,
-    ast.DictComp: Expressions._map,
+    ast.DictComp: Expressions._go_through,
     ast.List: Expressions._gather,
     ast.Tuple: Expressions._gather,
     ast.Set: Expressions._gather,
     ast.Dict: Expressions._gather,
     ast.NamedExpr: Expressions._bind_here,
-    ast.Lambda: Expressions._lambda,
+    ast.Lambda: lambda *_: Value.NOTHING,
     ast.Call: Expressions._call,
 }

@@ -66,6 +66,14 @@ def looks_like_picture(name: str) -> bool:
     return _NAMES.fullmatch(name) is not None
 
 
+def written_value(written: object) -> Value:
+    """Return what a constant stands for."""
+    if isinstance(written, str | bytes):
+        return Value.TEXT
+    is_number = isinstance(written, int | float | complex) and not isinstance(written, bool)
+    return Value.NUMBER if is_number else Value.NOTHING
+
+
 def cuts_out(index: ast.expr, value: Value, *, spans: list[bool]) -> bool:
     """Tell whether an index takes a region: `[top:bottom, left:right]`, and for pixels `[top:]`.
 

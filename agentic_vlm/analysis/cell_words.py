@@ -55,6 +55,7 @@ ONLY_OF_PICTURES = frozenset(
 EXTENTS = frozenset({"size", "width", "height", "shape"})
 MEASURES = frozenset({"mode", "format", "info", "dtype", "T", "ndim", "nbytes"})
 
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 OPENING = frozenset({"imread", "open", "read_image", "load_img"})
 MAKING = frozenset({"new", "frombytes", "frombuffer"})
 CONVERTING = frozenset(
@@ -62,7 +63,17 @@ CONVERTING = frozenset(
     | {"ToTensor", "to_tensor", "pil_to_tensor", "PILToTensor", "ToPILImage", "to_pil_image"}
     | {"getvalue", "read", "seek", "load", "numpy", "cpu", "detach", "list", "tuple", "iter"}
     | {"next", "items", "values", "keys", "get", "append", "extend", "enumerate", "zip", "range"}
-    | {"reversed", "isinstance", "hasattr", "dict", "img_as_ubyte", "img_as_float", "verify"}
+    | {
+        "b64encode",
+        "b64decode",
+        "reversed",
+        "isinstance",
+        "hasattr",
+        "dict",
+        "img_as_ubyte",
+        "img_as_float",
+        "verify",
+    }
 )
 """What gives back what it is given, in another form or one by one."""
 SHOWING = frozenset(
@@ -81,6 +92,17 @@ FRESH_FIGURE = frozenset({"figure", "subplots", "subplot", "close", "clf", "show
 IDLE = frozenset(
     {"sleep", "filterwarnings", "simplefilter", "seed", "exit", "join", "strip", "format", "str"}
     | {"set_printoptions", "set_option", "super", "object", "slice", "use_backend"}
-    | {"input", "flush", "load_default", "truetype", "basicConfig", "collect"}
+    | {
+        "info",
+        "debug",
+        "warning",
+        "getLogger",
+        "input",
+        "flush",
+        "load_default",
+        "truetype",
+        "basicConfig",
+        "collect",
+    }
 )
 """What computes nothing to speak of."""

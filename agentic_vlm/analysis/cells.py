@@ -54,6 +54,7 @@ class _Reader(Expressions):
         self._num_calls += 1
         is_deep = len(self._active) >= _MAX_DEPTH or self._num_calls > _MAX_CALLS
         if is_deep or function in self._active:
+            self.facts.computes |= is_deep
             return Value.COMPUTED
         outer, self.names = self.names, {**self.names, **_bound(function, given, named)}
         returned, self._returned = self._returned, []
@@ -149,7 +150,7 @@ class _Reader(Expressions):
         self.facts.note_use(self.value(node.value))
 
     def _skip(self, node: ast.stmt) -> None:
-        """Pass over what only declares or deletes names."""
+        """Pass over what only declares or deletes names, or gives up."""
 
 
 def _bound(function: Function, given: Sequence[Value], named: dict[str, Value]) -> dict[str, Value]:
@@ -192,4 +193,5 @@ _RULES: dict[type[ast.stmt], Callable[[_Reader, Any], None]] = {
     ast.Expr: _Reader._end_with,
     ast.Delete: _Reader._skip,
     ast.Global: _Reader._skip,
+    ast.Raise: _Reader._skip,
 }
