@@ -55,7 +55,7 @@ def search(tool, arguments="", status="ok"):
     ],
 )
 def test_the_taxonomy_agrees_with_labels_made_by_hand(file, name):
-    """Wrong answers labelled before the rules saw them; docs/findings.md says how each was drawn."""
+    """Labelled before the rules saw them; docs/findings.md says how each set was drawn."""
     rows = [json.loads(line) for line in (FOLDER / file).read_text().splitlines()]
     rows = [row for row in rows if row["set"] == name]
     wrong = []
