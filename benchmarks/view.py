@@ -54,7 +54,7 @@ def iter_entries(num: int, refs: list[ImageRef]) -> Iterator[Entry]:
                 text=f"<think>Look closer at plate {number}.</think><code>{code}</code>",
                 action=ToolCall(tool="python", code=code),
                 observation=Observation(text="<image>", images=(ref,)),
-                num_tokens=40,
+                num_tokens=40 + number % 7,
             )
             for ref in own[1:]
         ]
