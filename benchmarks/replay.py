@@ -223,8 +223,18 @@ def _shown(row: Trajectory) -> Iterator[str]:
 
 
 def _told(changed: Sequence[Entry], results: Sequence[Replayed]) -> dict[str, object]:
-    missed = [one.trajectory_id for one in results if one.outcome is not Outcome.DIFFERENT]
-    return {"made": len(changed), "found": len(changed) - len(missed), "missed": missed[:_SHOWN]}
+    missed = [
+        entry.trajectory
+        for entry, one in zip(changed, results, strict=True)
+        if one.outcome is not Outcome.DIFFERENT
+    ]
+    return {
+        "made": len(changed),
+        "found": len(changed) - len(missed),
+        # What fails as it did before the alteration gives the same as before.
+        "missed_with_a_failed_call": sum(row.num_failed_calls > 0 for row in missed),
+        "missed": [row.trajectory_id for row in missed][:_SHOWN],
+    }
 
 
 def add_up(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -235,7 +245,7 @@ def add_up(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
         for counts in part["outcomes"].values():
             outcomes.update(counts)
         for name, told in part["alterations"].items():
-            found[name].update({key: told[key] for key in ("made", "found")})
+            found[name].update({key: told[key] for key in told if key != "missed"})
     return {
         "slice": "all",
         **{key: sum(part[key] for part in parts) for key in ("trajectories", "calls")},
