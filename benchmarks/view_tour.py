@@ -19,6 +19,7 @@ _SELECTED = """[...document.querySelectorAll('#rows tr')].findIndex(
 _PICTURES = """[...document.querySelectorAll('#shown img')].filter(
     (image) => image.complete && image.naturalWidth > 0).length"""
 
+_FIGURES = "document.querySelectorAll('#shown figure').length"
 _SPELLED = """[...document.querySelectorAll('.tokens span')].map((one) => [one.textContent,
     one.className === 'given' ? null : Number(one.title.split(' ')[1])])"""
 _SIZES = """[...document.querySelectorAll('#shown img')].map((one) => one.getBoundingClientRect())
@@ -62,7 +63,7 @@ def tour(page: Page, folder: Path, *, text: str) -> dict[str, Any]:
     seen["tokens"] = column(page, "tokens")
     page.photograph(folder / "3-searched-and-sorted.png")
     page.click("#rows tr")
-    page.wait_for(f"{_ARTICLE} && {_PICTURES} > 0")
+    page.wait_for(f"{_ARTICLE} && {_PICTURES} > 0 && {_PICTURES} === {_FIGURES}")
     seen |= {"opened": selected(page), "pictures": page.look(_PICTURES)}
     seen["boxes"] = page.look("document.querySelectorAll('#shown svg rect').length")
     page.photograph(folder / "4-opened.png")
