@@ -78,6 +78,7 @@ def tour(page: Page, folder: Path, *, text: str) -> dict[str, Any]:
     page.photograph(folder / "5-stepped.png")
     page.choose("#beside", "0")
     page.wait_for("document.querySelectorAll('#shown article').length === 2")
+    page.wait_for(f"{_PICTURES} === {_FIGURES}")
     models = "[...document.querySelectorAll('#shown article .facts b')].map((b) => b.textContent)"
     samples = """[...document.querySelectorAll('#shown article')].map(
         (one) => one.textContent.match(/sample (\\w+) /)[1])"""

@@ -129,6 +129,7 @@ async function choose(row) {
     node.setAttribute("aria-selected", String(node.dataset.id === row[AT.id]));
   remember();
   await show();
+  byId("shown").scrollTop = 0;
 }
 
 async function show() {
@@ -184,6 +185,8 @@ function chooser(row) {
 
 function picture([hash, width, height], boxes = []) {
   const node = make("figure");
+  // Its place is kept while the rest of the file is on its way.
+  node.style.minHeight = `${Math.round(height * scaleOf(width, height))}px`;
   waitFor(`picture-${hash}`).then((found) => {
     if (!found) return node.append(make("p", `picture ${hash.slice(0, 12)} is not here`, "facts"));
     const image = make("img");
