@@ -1,9 +1,10 @@
 """Runs stored trajectories again, and then altered ones: is every alteration found?
 
-`python benchmarks/replay.py scores --limit 1000 --root .`: first every trajectory as it is stored;
-then, for each kind of alteration, every one that was equal and has a place for it, altered in one
-place drawn by its id. The last line is one JSON object: outcomes of the untouched ones, what
-differed, and by kind how many alterations were made and how many were found.
+`python benchmarks/replay.py trajectories scores rollouts probes --limit 1000 --root .`: so many in
+equal shares of the slices, first every trajectory as it is stored; then, for each kind of
+alteration, every one that was equal and has a place for it, altered in one place drawn by its id.
+Every line is one JSON object, one for each slice and then, of several, one for all: outcomes of the
+untouched ones by model, what differed, and how many alterations of each kind were made and found.
 
 Code or a query that is altered in text and action alike is a different trajectory, not a damaged
 one: what is compared is what it gives, so that such an alteration is found where it changes that.
@@ -17,6 +18,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from agentic_vlm.agent.runtime import open_kit
 from agentic_vlm.params import load_params
@@ -175,7 +177,7 @@ def alter_all(entries: Sequence[Entry], alter: Alter) -> Iterator[Entry]:
             yield entry._replace(trajectory=changed)
 
 
-async def measure(entries: Sequence[Entry], pictures: ImageStore, root: Path) -> dict[str, object]:
+async def measure(entries: Sequence[Entry], pictures: ImageStore, root: Path) -> dict[str, Any]:
     """Replay untouched and altered; return what came of it."""
     params = load_params(root / "params.yaml")
     async with open_kit(params, corpus=root / "data" / "corpus") as kit:
@@ -198,14 +200,16 @@ async def measure(entries: Sequence[Entry], pictures: ImageStore, root: Path) ->
         shown = [entry for entry in good if any(_shown(entry.trajectory))]
         damaged = frozenset(next(_shown(entry.trajectory)) for entry in shown)
         found[BYTES] = _told(shown, await run(shown, _Damaged(pictures, damaged)))
-    outcomes = Counter(one.outcome.value for one in untouched)
+    models: dict[str, Counter[str]] = {}
+    for entry, one in zip(entries, untouched, strict=True):
+        models.setdefault(entry.model, Counter())[one.outcome.value] += 1
     differences = [
         [one.trajectory_id, *difference] for one in untouched for difference in one.differences
     ]
     return {
         "trajectories": len(untouched),
         "calls": sum(one.num_calls for one in untouched),
-        "outcomes": {outcome.value: outcomes[outcome.value] for outcome in Outcome},
+        "outcomes": {model: dict(models[model]) for model in sorted(models)},
         "differences": differences[:_SHOWN],
         "alterations": found,
     }
@@ -219,22 +223,62 @@ def _shown(row: Trajectory) -> Iterator[str]:
 
 
 def _told(changed: Sequence[Entry], results: Sequence[Replayed]) -> dict[str, object]:
-    missed = [one.trajectory_id for one in results if one.outcome is not Outcome.DIFFERENT]
-    return {"made": len(changed), "found": len(changed) - len(missed), "missed": missed[:_SHOWN]}
+    missed = [
+        entry.trajectory
+        for entry, one in zip(changed, results, strict=True)
+        if one.outcome is not Outcome.DIFFERENT
+    ]
+    return {
+        "made": len(changed),
+        "found": len(changed) - len(missed),
+        # What fails as it did before the alteration gives the same as before.
+        "missed_with_a_failed_call": sum(row.num_failed_calls > 0 for row in missed),
+        "missed": [row.trajectory_id for row in missed][:_SHOWN],
+    }
+
+
+def add_up(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the sums of what was measured on several slices."""
+    outcomes: Counter[str] = Counter()
+    found: dict[str, Counter[str]] = {name: Counter() for name in (*ALTERATIONS, BYTES)}
+    for part in parts:
+        for counts in part["outcomes"].values():
+            outcomes.update(counts)
+        for name, told in part["alterations"].items():
+            found[name].update({key: told[key] for key in told if key != "missed"})
+    return {
+        "slice": "all",
+        **{key: sum(part[key] for part in parts) for key in ("trajectories", "calls")},
+        "outcomes": dict(outcomes),
+        "alterations": {name: dict(counts) for name, counts in found.items()},
+    }
+
+
+def draw(entries: Sequence[Entry], num: int) -> list[Entry]:
+    """Return so many at most, evenly drawn."""
+    num = min(num, len(entries))
+    return [entries[number * len(entries) // num] for number in range(num)]
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("slice", choices=SLICES, help="whose trajectories")
-    parser.add_argument("--limit", type=int, default=1000, help="at most so many, evenly drawn")
+    parser.add_argument("slices", nargs="+", choices=SLICES, help="whose trajectories")
+    parser.add_argument("--limit", type=int, default=1000, help="at most so many of all slices")
     parser.add_argument("--root", type=Path, default=Path(), help="root of the project")
     options = parser.parse_args()
-    chosen = open_slice(options.slice, options.root)
-    everything = list(chosen.iter_entries())
-    step = max(1, len(everything) // options.limit)
-    entries = everything[::step][: options.limit]
-    print(json.dumps(asyncio.run(measure(entries, chosen.pictures, options.root))))
+    parts = []
+    for number, name in enumerate(options.slices):
+        chosen = open_slice(name, options.root)
+        share = options.limit // len(options.slices)
+        share += number < options.limit % len(options.slices)
+        entries = draw(list(chosen.iter_entries()), share)
+        parts.append(
+            {"slice": name, **asyncio.run(measure(entries, chosen.pictures, options.root))}
+        )
+        print(json.dumps(parts[-1]), flush=True)
+    if len(parts) > 1:
+        print(json.dumps(add_up(parts)))
 
 
 if __name__ == "__main__":

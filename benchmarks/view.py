@@ -1,23 +1,24 @@
 """How fast the viewer's page opens: 10,000 generated trajectories with 30,000 pictures.
 
-Writes the page, opens it in headless Chromium, and takes the time from the start of loading until
-the list stands, with one trajectory open. The peer is a plain page that holds the same trajectories
-as markup, as most viewers write them. The last line is one JSON object.
+Writes the page, opens it in headless Chromium, takes the time from the start of loading until the
+list stands, and then the tour: filter, search, sort, open, step, compare. The peer is a plain page
+that holds the same trajectories as markup, as most viewers write them. The last line is one JSON
+object.
 """
 
 import argparse
 import base64
 import html
 import json
-import re
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from browser import find_browser, open_browser
 from PIL import Image
+from view_tour import tour
 
 from agentic_vlm.schema import (
     FinalAnswer,
@@ -37,6 +38,8 @@ from agentic_vlm.view.page import write_page
 
 _CROPS = 2
 """Crops per trajectory; with the question's picture three pictures each."""
+_COLUMNS = ("verdicts", "tokens")
+"""What the tour reads from whole columns of the list."""
 
 
 def iter_entries(num: int, refs: list[ImageRef]) -> Iterator[Entry]:
@@ -51,7 +54,7 @@ def iter_entries(num: int, refs: list[ImageRef]) -> Iterator[Entry]:
                 text=f"<think>Look closer at plate {number}.</think><code>{code}</code>",
                 action=ToolCall(tool="python", code=code),
                 observation=Observation(text="<image>", images=(ref,)),
-                num_tokens=40,
+                num_tokens=40 + number % 7,
             )
             for ref in own[1:]
         ]
@@ -72,7 +75,7 @@ def iter_entries(num: int, refs: list[ImageRef]) -> Iterator[Entry]:
                 attempt=0,
                 seed=0,
                 system="You answer questions about pictures.",
-                prompt=f"<image>What is the label on plate {number}?",
+                prompt=f"<image>What is the label on plate {number // 2}?",
                 images=own[:1],
                 turns=(*calls, answer),
                 stop_reason=StopReason.ANSWER,
@@ -84,8 +87,8 @@ def iter_entries(num: int, refs: list[ImageRef]) -> Iterator[Entry]:
                 source="benchmark",
                 source_row_id=str(number),
                 split="test",
-                family=("perception", "reasoning", "search")[number % 3],
-                question=f"What is the label on plate {number}?",
+                family=("perception", "reasoning", "search")[number // 2 % 3],
+                question=f"What is the label on plate {number // 2}?",
                 answer=str(number),
                 images=own[:1],
             ),
@@ -118,91 +121,50 @@ def write_plain(path: Path, entries: Iterator[Entry], pictures: ImageStore) -> N
         out.write("<script>document.body.dataset.listedAfterMs = performance.now()</script>")
 
 
-def run_chromium(chromium: str, *options: str) -> str:
-    """Run headless Chromium without any request of its own and return what it prints."""
-    with tempfile.TemporaryDirectory() as profile:
-        done = subprocess.run(
-            [
-                chromium,
-                "--headless",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-                "--no-first-run",
-                f"--user-data-dir={profile}",
-                "--virtual-time-budget=20000",
-                "--timeout=60000",
-                *options,
-            ],
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=180,
-        )
-    return done.stdout
-
-
-def open_page(chromium: str, address: str) -> tuple[float, str]:
-    """Return the milliseconds until the list stood, and the document as it then was."""
-    dom = run_chromium(chromium, "--dump-dom", address)
-    found = re.search(r'data-listed-after-ms="([\d.]+)"', dom)
-    if found is None:
-        raise SystemExit("the page never said that its list stands")
-    return float(found[1]), dom
-
-
-def take_screenshots(chromium: str, page: Path, folder: Path, *, last: int) -> None:
-    """Take pictures of the list with a filter, and of two models side by side."""
-    folder.mkdir(parents=True, exist_ok=True)
-    one, other = (content_id("trajectory", str(number)) for number in (last, last - 1))
-    views = {
-        "filtered": "family=search&verdict=incorrect&sort=-tokens",
-        "compared": f"open=rl/{one}&beside=sft/{other}",
-    }
-    for name, view in views.items():
-        run_chromium(
-            chromium,
-            f"--screenshot={folder / name}.png",
-            "--window-size=1500,900",
-            f"file://{page}#{view}",
-        )
+def open_page(browser: str, path: Path) -> float:
+    """Return the milliseconds until the list of a page stands."""
+    with open_browser(browser) as page:
+        page.open(path.resolve().as_uri())
+        return float(page.look("document.body.dataset.listedAfterMs"))
 
 
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trajectories", type=int, default=10_000)
-    parser.add_argument("--chromium", default="chromium")
-    parser.add_argument("--screenshots", type=Path, help="folder for pictures of the page")
+    parser.add_argument("--screenshots", type=Path, help="folder for pictures of the tour")
     options = parser.parse_args()
+    browser = find_browser()
+    if browser is None:
+        raise SystemExit("no Chromium in PATH\n  fix: apt-get install chromium")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         refs = write_pictures(folder / "images", options.trajectories * (1 + _CROPS))
         pictures = ImageStore.open(folder / "images")
-        page, plain = folder / "page.html", folder / "plain.html"
+        path, plain = folder / "page.html", folder / "plain.html"
         start_s = time.perf_counter()
-        write_page(page, iter_entries(options.trajectories, refs), pictures, title="benchmark")
+        write_page(path, iter_entries(options.trajectories, refs), pictures, title="benchmark")
         write_s = time.perf_counter() - start_s
         write_plain(plain, iter_entries(options.trajectories, refs), pictures)
-        one = content_id("trajectory", str(options.trajectories - 1))
-        listed_ms, dom = open_page(options.chromium, f"file://{page}#open=rl/{one}")
-        if "calls python (crop)" not in dom or "<rect" not in dom:
-            raise SystemExit("the trajectory that the address names was not shown")
-        if options.screenshots:
-            last = options.trajectories - 1
-            take_screenshots(options.chromium, page, options.screenshots.resolve(), last=last)
-        plain_ms, _ = open_page(options.chromium, f"file://{plain}")
+        shots = options.screenshots or folder / "shots"
+        shots.mkdir(parents=True, exist_ok=True)
+        listed_ms = open_page(browser, path)
+        with open_browser(browser) as page:
+            page.open(path.resolve().as_uri())
+            seen = tour(page, shots, text="plate 1")
+            faults = [*page.requests, *page.faults]
+        plain_ms = open_page(browser, plain)
         result = {
             "benchmark": "view",
             "trajectories": options.trajectories,
             "pictures": len(refs),
-            "page_mb": round(page.stat().st_size / 1e6, 1),
+            "page_mb": round(path.stat().st_size / 1e6, 1),
             "write_s": round(write_s, 2),
             "listed_after_ms": listed_ms,
-            "plain_page_ms": plain_ms,
+            "plain_page_ms": round(plain_ms),
             "ratio": round(plain_ms / listed_ms, 1),
+            "tour": {key: value for key, value in seen.items() if key not in _COLUMNS},
+            "requests_and_faults": faults,
         }
     print(json.dumps(result))
 

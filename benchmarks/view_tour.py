@@ -1,7 +1,8 @@
 """Goes through a page of the viewer as a person does, and takes a picture after each step.
 
 `python benchmarks/view_tour.py page.html --out shots`: the list, a filter, a search, an order, a
-trajectory, the next one by key, two models side by side. The last line says as JSON what was seen.
+trajectory with its tokens, the next one by key, two models side by side. The last line says as JSON
+what was seen.
 """
 
 import argparse
@@ -17,6 +18,12 @@ _SELECTED = """[...document.querySelectorAll('#rows tr')].findIndex(
     (row) => row.getAttribute('aria-selected') === 'true')"""
 _PICTURES = """[...document.querySelectorAll('#shown img')].filter(
     (image) => image.complete && image.naturalWidth > 0).length"""
+
+_FIGURES = "document.querySelectorAll('#shown figure').length"
+_SPELLED = """[...document.querySelectorAll('.tokens span')].map((one) => [one.textContent,
+    one.className === 'given' ? null : Number(one.title.split(' ')[1])])"""
+_SIZES = """[...document.querySelectorAll('#shown img')].map((one) => one.getBoundingClientRect())
+    .map((box) => [Math.round(box.width), Math.round(box.height)])"""
 
 
 def main() -> int:
@@ -56,10 +63,14 @@ def tour(page: Page, folder: Path, *, text: str) -> dict[str, Any]:
     seen["tokens"] = column(page, "tokens")
     page.photograph(folder / "3-searched-and-sorted.png")
     page.click("#rows tr")
-    page.wait_for(f"{_ARTICLE} && {_PICTURES} > 0")
+    page.wait_for(f"{_ARTICLE} && {_PICTURES} > 0 && {_PICTURES} === {_FIGURES}")
     seen |= {"opened": selected(page), "pictures": page.look(_PICTURES)}
     seen["boxes"] = page.look("document.querySelectorAll('#shown svg rect').length")
     page.photograph(folder / "4-opened.png")
+    seen |= {"sizes": page.look(_SIZES), "spelled": page.look(_SPELLED)}
+    if seen["spelled"]:
+        page.look("document.querySelector('.tokens').scrollIntoView({block: 'center'})")
+        page.photograph(folder / "4-tokens.png")
     page.press("ArrowDown")
     page.wait_for(f"{_SELECTED} === 1")
     seen["stepped"] = selected(page)
@@ -67,6 +78,7 @@ def tour(page: Page, folder: Path, *, text: str) -> dict[str, Any]:
     page.photograph(folder / "5-stepped.png")
     page.choose("#beside", "0")
     page.wait_for("document.querySelectorAll('#shown article').length === 2")
+    page.wait_for(f"{_PICTURES} === {_FIGURES}")
     models = "[...document.querySelectorAll('#shown article .facts b')].map((b) => b.textContent)"
     samples = """[...document.querySelectorAll('#shown article')].map(
         (one) => one.textContent.match(/sample (\\w+) /)[1])"""

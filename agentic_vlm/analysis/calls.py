@@ -11,7 +11,7 @@ import ast
 import warnings
 from enum import StrEnum
 
-from agentic_vlm.analysis.cells import CellFacts
+from agentic_vlm.analysis.cells import read_cell
 from agentic_vlm.schema import Observation, ObservationStatus, ToolCall
 
 
@@ -67,9 +67,7 @@ def classify_code(code: str) -> CallKind:
             tree = ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return CallKind.ERROR
-    facts = CellFacts()
-    for statement in tree.body:
-        facts.look_at(statement)
+    facts = read_cell(tree)
     if facts.crops:
         return CallKind.CROP
     if facts.draws:

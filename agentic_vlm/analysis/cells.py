@@ -1,198 +1,197 @@
-"""What a cell does to pictures and to numbers, statement by statement.
+"""What a cell does to pictures and to numbers, read from its syntax tree.
 
-A name stands for a picture if it looks like one (`image_1`, `img`, `left_img`), or if a statement
-gave it something made of one. What a statement does to such a name is done to a picture; the rest
-is arithmetic.
+The tree is walked as it would run: what is known of a value, such as that it is a picture, goes
+with the names that hold it, and into the functions and classes that the cell itself defines; those
+that it never calls do nothing. Branches are all taken, loops once, and no number is worked out.
 """
 
 import ast
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
+from typing import Any
 
-_PICTURE = re.compile(r"(?:\w+_)?(?:image|img|picture|photo)(?:_?\d+)?|im(?:_?\d+)?")
-_OPENING = frozenset({"imread", "open"})
-_MODULES = frozenset(
-    {"cv2", "skimage", "pytesseract", "imagehash"}
-    | {"ImageOps", "ImageEnhance", "ImageFilter", "ImageChops"}
-)
-"""Modules whose functions work on pictures; `ImageDraw` is apart."""
-_DRAWING_NAMES = frozenset({"Draw", "ImageDraw"})
-_DRAWING_CALLS = frozenset(
-    {"putText", "drawContours", "drawMarker", "drawKeypoints", "arrowedLine", "polylines"}
-    | {"fillPoly"}
-)
-_SHAPE_CALLS = frozenset({"rectangle", "ellipse", "circle", "line", "polygon"})
-"""Drawing, where a picture is at hand or `cv2` is asked."""
-_PLOT_MARKS = frozenset(
-    {"plot", "scatter", "annotate", "text", "add_patch", "add_artist", "arrow"}
-    | {"axvline", "axhline", "hlines", "vlines", "axvspan", "axhspan", "contour"}
-)
-"""Drawing, where the axes show a picture."""
-_SPLITTING = frozenset({"array_split", "hsplit", "vsplit"})
-_PICTURE_CALLS = frozenset(
-    {"resize", "rotate", "transpose", "convert", "enhance", "thumbnail", "getpixel", "putpixel"}
-    | {"quantize", "histogram", "getcolors", "getdata", "fromarray", "getbbox"}
-)
-"""Methods that nothing but pictures has; others count where a picture is at hand."""
-_MEASURES = frozenset({"size", "width", "height", "mode", "shape", "format"})
-# What moves a picture to the eye, to a file or to a name, and changes nothing about it.
-_SHOWING = frozenset(
-    {"show", "display", "imshow", "print", "copy", "save", "savefig", "imwrite", "figure", "axis"}
-    | {"title", "subplots", "subplot", "gca", "axes", "tight_layout", "set_title", "waitKey"}
-    | {"destroyAllWindows", "close", "array", "asarray", "list", "enumerate", "set_axis_off"}
-    | _OPENING
-)
-_COMPUTING = (
-    ast.BinOp, ast.Compare, ast.BoolOp, ast.AugAssign, ast.UnaryOp, ast.ListComp,
-    ast.GeneratorExp, ast.DictComp, ast.SetComp, ast.Lambda, ast.FunctionDef,
-)  # fmt: skip
-_FLOW = (ast.For, ast.While, ast.Subscript)
-"""Computing, unless it only goes through pictures."""
+from agentic_vlm.analysis.cell_calls import Effect
+from agentic_vlm.analysis.cell_expressions import Expressions, Function
+from agentic_vlm.analysis.cell_facts import CellFacts
+from agentic_vlm.analysis.cell_values import OF_PICTURES, PICTURES, Value, guess_by_name, paints
+
+_MAX_CALLS = 100
+"""Calls of a cell's own functions that are followed: what a model writes may call itself."""
+_MAX_DEPTH = 8
 
 
-class CellFacts:
-    """What was seen so far."""
+def read_cell(tree: ast.Module) -> CellFacts:
+    """Return what a cell does."""
+    reader = _Reader()
+    try:
+        reader.run(tree.body)
+    except RecursionError:
+        # Thousands of operands in a row: whatever it is, it is computed.
+        reader.facts.computes = True
+    return reader.facts
+
+
+class _Reader(Expressions):
+    """Walks statements, and the bodies of functions that are called."""
 
     def __init__(self) -> None:
-        self.crops = False
-        """A part of a picture is cut out."""
-        self.draws = False
-        """Something is drawn on a picture."""
-        self.changes_picture = False
-        """A picture is changed or measured."""
-        self.computes = False
-        """Something is computed that is no picture."""
-        self.sees_picture = False
-        """A picture is named, opened or shown."""
-        self.reads_earlier_names = False
-        """A name is read that an earlier cell must have set."""
-        self._pictures: set[str] = set()
-        self._own_names: set[str] = set()
-        self._picture_functions: set[str] = set()
-        self._shows_axes = False
+        super().__init__(self.follow)
+        self._returned: list[Value] = []
+        self._active: list[Function] = []
+        self._num_calls = 0
 
-    def look_at(self, statement: ast.stmt) -> None:
-        """Note what one statement tells."""
-        if isinstance(statement, ast.ImportFrom):
-            if (statement.module or "").split(".")[0] in _MODULES:
-                self._picture_functions |= {one.asname or one.name for one in statement.names}
+    def run(self, body: Sequence[ast.stmt]) -> None:
+        """Walk statements in their order."""
+        for statement in body:
+            rule = _RULES.get(type(statement))
+            if rule is not None:
+                rule(self, statement)
+                continue
+            for child in ast.iter_child_nodes(statement):
+                self.value(child)
+
+    def follow(self, function: Function, given: Sequence[Value], named: dict[str, Value]) -> Value:
+        """Walk the body of one of the cell's own functions; return what it gives back."""
+        self._num_calls += 1
+        is_deep = len(self._active) >= _MAX_DEPTH or self._num_calls > _MAX_CALLS
+        if is_deep or function in self._active:
+            self.facts.computes |= is_deep
+            return Value.COMPUTED
+        outer, self.names = self.names, {**self.names, **_bound(function, given, named)}
+        returned, self._returned = self._returned, []
+        self._active.append(function)
+        if isinstance(function, ast.Lambda):
+            self._returned.append(self.value(function.body))
+        else:
+            self.run(function.body)
+        self._active.pop()
+        found, self._returned = max(self._returned, default=Value.NOTHING), returned
+        # Attributes of objects outlive the call that sets them.
+        attributes = {name: value for name, value in self.names.items() if name.startswith(".")}
+        self.names = {**outer, **attributes}
+        return found
+
+    def _assign(self, node: ast.Assign | ast.AnnAssign) -> None:
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        if node.value is None:
             return
-        nodes = list(ast.walk(statement))
-        calls = set(_called(nodes))
-        loads = {at.id for at in nodes if isinstance(at, ast.Name) and isinstance(at.ctx, ast.Load)}
-        stores = {
-            at.id for at in nodes if isinstance(at, ast.Name) and not isinstance(at.ctx, ast.Load)
-        }
-        attributes = {at.attr for at in nodes if isinstance(at, ast.Attribute)}
-        touches = any(self._is_picture(name) for name in loads | stores) or bool(calls & _OPENING)
-        self.sees_picture |= touches
-        # `plt.imshow` of whatever name puts a picture under what is plotted next.
-        self._shows_axes |= "imshow" in calls
-        works = self._works_on_picture(nodes, calls, touches=touches)
-        self._note_cut(nodes, calls, attributes, touches=touches)
-        self._note_drawing(calls, loads, touches=touches)
-        self.changes_picture |= works
-        if touches:
-            is_arithmetic = any(isinstance(at, _COMPUTING) for at in nodes)
-            self.changes_picture |= is_arithmetic or bool(attributes & _MEASURES)
-            self._pictures |= stores
-        elif not works:
-            kinds = (*_COMPUTING, *_FLOW)
-            self.computes |= bool(calls - _SHOWING) or any(isinstance(at, kinds) for at in nodes)
-        bare = loads - stores - self._own_names - _names_called(nodes) - _bases(nodes)
-        self.reads_earlier_names |= bool(bare) and not touches
-        self._own_names |= stores
+        first = targets[0]
+        if isinstance(first, ast.Name) and isinstance(node.value, ast.Lambda):
+            self.functions[first.id] = node.value
+            return
+        computes = self.facts.computes
+        value = self.value(node.value)
+        if isinstance(first, ast.Name) and isinstance(node.value, ast.Call):
+            guess = guess_by_name(first.id)
+            if value in (Value.COMPUTED, Value.UNKNOWN) and guess in PICTURES:
+                # `img = load_sample(3)`: the name tells what the call does not.
+                value, self.facts.computes = guess, computes
+        for target in targets:
+            if isinstance(target, ast.Subscript):
+                self._set_item(target, value)
+            else:
+                self.bind(target, value)
 
-    def _is_picture(self, name: str) -> bool:
-        return name in self._pictures or _PICTURE.fullmatch(name) is not None
+    def _set_item(self, target: ast.Subscript, value: Value) -> None:
+        base, _ = self.value(target.value), self.value(target.slice)
+        if base is Value.PICTURE:
+            is_drawn = paints(target.slice) and value not in OF_PICTURES
+            self.facts.note(Effect.DRAW if is_drawn else Effect.CHANGE)
+        elif value in PICTURES and isinstance(target.value, ast.Name):
+            self.names[target.value.id] = Value.PICTURES
 
-    def _works_on_picture(self, nodes: list[ast.AST], calls: set[str], *, touches: bool) -> bool:
-        """Tell whether a function of a picture module or a method of pictures is called."""
-        of_modules = {
-            at.func.attr
-            for at in nodes
-            if isinstance(at, ast.Call)
-            and isinstance(at.func, ast.Attribute)
-            and _root(at.func) in _MODULES
-        }
-        own = calls & (_PICTURE_CALLS | self._picture_functions)
-        # What is computed from a picture belongs to it: `np.rot90(img)`, `arr.mean()`.
-        others = calls - _SHOWING if touches else set()
-        return bool(of_modules - _SHOWING or own or others)
+    def _augment(self, node: ast.AugAssign) -> None:
+        both = ast.BinOp(left=_loaded(node.target), op=node.op, right=node.value)
+        value = self.value(both)
+        if isinstance(node.target, ast.Name):
+            self.bind(node.target, value)
 
-    def _note_cut(
-        self, nodes: list[ast.AST], calls: set[str], attributes: set[str], *, touches: bool
-    ) -> None:
-        is_fitted = any(
-            isinstance(at, ast.Attribute) and at.attr == "fit" and _root(at) == "ImageOps"
-            for at in nodes
-        )
-        self.crops |= (
-            "crop" in calls
-            or is_fitted
-            or "EXTENT" in attributes
-            or (touches and bool(calls & _SPLITTING))
-            or any(self._is_region(at) for at in nodes)
-        )
+    def _loop(self, node: ast.For | ast.AsyncFor) -> None:
+        self.bind_each(node.target, node.iter)
+        self.run([*node.body, *node.orelse])
 
-    def _is_region(self, node: ast.AST) -> bool:
-        """Tell whether a node is `array[top:bottom, left:right]` of what may be a picture."""
-        match node:
-            case ast.Subscript(value=base, slice=ast.Tuple(elts=[ast.Slice() as a, *rest])):
-                slices = [a, *(part for part in rest[:1] if isinstance(part, ast.Slice))]
-            case _:
-                return False
-        if len(slices) < 2 or not any(part.lower or part.upper for part in slices):
-            # `array[:, :, 0]` takes a channel, `array[::2, ::2]` every other pixel.
-            return False
-        if isinstance(base, ast.Attribute) and base.attr in ("loc", "iloc"):
-            return False
-        name = _root(base)
-        return self._is_picture(name) or name not in self._own_names
+    def _branch(self, node: ast.If | ast.While) -> None:
+        self.value(node.test)
+        self.run([*node.body, *node.orelse])
 
-    def _note_drawing(self, calls: set[str], loads: set[str], *, touches: bool) -> None:
-        shapes = calls & _SHAPE_CALLS
-        self.draws |= bool(
-            calls & _DRAWING_CALLS
-            or (loads | calls) & _DRAWING_NAMES
-            or (shapes and (touches or "cv2" in loads))
-            or (self._shows_axes and calls & _PLOT_MARKS)
-        )
+    def _enter(self, node: ast.With | ast.AsyncWith) -> None:
+        for item in node.items:
+            value = self.value(item.context_expr)
+            if item.optional_vars is not None:
+                self.bind(item.optional_vars, value)
+        self.run(node.body)
+
+    def _attempt(self, node: ast.Try) -> None:
+        self.run(node.body)
+        for rescue in node.handlers:
+            if rescue.name:
+                self.names[rescue.name] = Value.NOTHING
+            self.run(rescue.body)
+        self.run([*node.orelse, *node.finalbody])
+
+    def _define(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        self.functions[node.name] = node
+
+    def _define_class(self, node: ast.ClassDef) -> None:
+        methods = [one for one in node.body if isinstance(one, ast.FunctionDef)]
+        self.methods.update({one.name: one for one in methods})
+        self.classes[node.name] = next((one for one in methods if one.name == "__init__"), None)
+
+    def _return(self, node: ast.Return) -> None:
+        self._returned.append(self.value(node.value))
+
+    def _import(self, node: ast.Import | ast.ImportFrom) -> None:
+        origin = (getattr(node, "module", None) or "").split(".")[0]
+        for one in node.names:
+            name = one.asname or one.name.split(".")[0]
+            is_part = isinstance(node, ast.ImportFrom) and origin != "PIL"
+            self.modules[name] = origin if is_part else one.name.split(".")[0]
+
+    def _end_with(self, node: ast.Expr) -> None:
+        self.facts.note_use(self.value(node.value))
+
+    def _skip(self, node: ast.stmt) -> None:
+        """Pass over what only declares or deletes names, or gives up."""
 
 
-def _called(nodes: list[ast.AST]) -> Iterator[str]:
-    """Yield the last names of what is called."""
-    for node in nodes:
-        match node:
-            case ast.Call(func=ast.Name(id=name)) | ast.Call(func=ast.Attribute(attr=name)):
-                yield name
+def _bound(function: Function, given: Sequence[Value], named: dict[str, Value]) -> dict[str, Value]:
+    """Return what the parameters of a function stand for."""
+    spec = function.args
+    names = [one.arg for one in (*spec.posonlyargs, *spec.args, *spec.kwonlyargs)]
+    if names[:1] == ["self"]:
+        given = [Value.NOTHING, *given]
+    bound = {name: guess_by_name(name) for name in names}
+    return {**bound, **dict(zip(names, given, strict=False)), **named}
 
 
-def _names_called(nodes: list[ast.AST]) -> set[str]:
-    return {
-        node.func.id
-        for node in nodes
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-    }
+def _loaded(target: ast.expr) -> ast.expr:
+    """Return a target of `+=` as what is read there."""
+    match target:
+        case ast.Name(id=name):
+            return ast.Name(id=name, ctx=ast.Load())
+        case ast.Subscript(value=base, slice=index):
+            return ast.Subscript(value=base, slice=index, ctx=ast.Load())
+    return target
 
 
-def _bases(nodes: list[ast.AST]) -> set[str]:
-    """Return names of which only a method is called, such as modules."""
-    return {
-        node.func.value.id
-        for node in nodes
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and isinstance(node.func.value, ast.Name)
-    }
-
-
-def _root(node: ast.expr) -> str:
-    """Return the name that a chain of attributes, items and calls begins with."""
-    while not isinstance(node, ast.Name):
-        match node:
-            case ast.Attribute(value=inner) | ast.Subscript(value=inner) | ast.Call(func=inner):
-                node = inner
-            case _:
-                return ""
-    return node.id
+_RULES: dict[type[ast.stmt], Callable[[_Reader, Any], None]] = {
+    ast.Assign: _Reader._assign,
+    ast.AnnAssign: _Reader._assign,
+    ast.AugAssign: _Reader._augment,
+    ast.For: _Reader._loop,
+    ast.AsyncFor: _Reader._loop,
+    ast.If: _Reader._branch,
+    ast.While: _Reader._branch,
+    ast.With: _Reader._enter,
+    ast.AsyncWith: _Reader._enter,
+    ast.Try: _Reader._attempt,
+    ast.FunctionDef: _Reader._define,
+    ast.AsyncFunctionDef: _Reader._define,
+    ast.ClassDef: _Reader._define_class,
+    ast.Return: _Reader._return,
+    ast.Import: _Reader._import,
+    ast.ImportFrom: _Reader._import,
+    ast.Expr: _Reader._end_with,
+    ast.Delete: _Reader._skip,
+    ast.Global: _Reader._skip,
+    ast.Raise: _Reader._skip,
+}

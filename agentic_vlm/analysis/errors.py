@@ -29,7 +29,7 @@ from agentic_vlm.schema import (
 
 _SEEN = 0.5
 """Share of the evidence that a crop must hold to show it. Ours."""
-_ATTEMPT = re.compile(r"<code>|<tool_call>|code is not closed|fenced python")
+_ATTEMPT = re.compile(r"</?code>|</?tool_call>|code is not closed|fenced python")
 
 
 class ErrorKind(StrEnum):

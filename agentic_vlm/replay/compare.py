@@ -1,12 +1,10 @@
 """What a call gave then and what it gives now."""
 
-import ast
 import difflib
-import warnings
-from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
+from agentic_vlm.replay.volatile import Volatility, agrees
 from agentic_vlm.schema import Observation
 
 
@@ -16,7 +14,7 @@ class Outcome(StrEnum):
     EQUAL = "equal"
     """Text, pictures, status and class of error are the same."""
     VOLATILE = "volatile"
-    """They differ, and the code reads a clock or draws by chance: no two runs need to agree."""
+    """They differ only in what a clock or chance gives: two runs of now differ there, too."""
     DIFFERENT = "different"
     """They differ without such an excuse."""
     UNAVAILABLE = "unavailable"
@@ -34,15 +32,16 @@ class Difference(NamedTuple):
     """What was and what is, shortened."""
 
 
-_VOLATILE_NAMES = frozenset(
-    {"time", "datetime", "random", "secrets", "uuid", "urandom", "perf_counter", "default_rng"}
-    | {"today", "now", "monotonic", "process_time", "shuffle", "getpid", "timeit"}
-)
 _MAX_CHARS = 240
 
 
 def compare_observations(
-    stored: Observation, seen: Observation, *, turn: int, is_volatile: bool
+    stored: Observation,
+    seen: Observation,
+    *,
+    turn: int,
+    again: Observation | None = None,
+    volatility: Volatility = Volatility.NONE,
 ) -> list[Difference]:
     """Return every field in which two observations differ.
 
@@ -50,24 +49,47 @@ def compare_observations(
         stored: what the trajectory holds.
         seen: what the same call gives now.
         turn: number of the turn, from 1.
-        is_volatile: whether the code of this session reads a clock or draws by chance.
+        again: what it gives once more, if it gives anything.
+        volatility: what the code of this session reads.
     """
-    outcome = Outcome.VOLATILE if is_volatile else Outcome.DIFFERENT
-    pairs: dict[str, tuple[object, object]] = {
-        "text": (stored.text, seen.text),
-        "pictures": (
-            [ref.sha256 for ref in stored.images],
-            [ref.sha256 for ref in seen.images],
-        ),
-        "status": (stored.status.value, seen.status.value),
-        "error class": (stored.error_class, seen.error_class),
-        "dropped characters": (stored.num_dropped_chars, seen.num_dropped_chars),
+    fields, others = _fields(stored), _fields(seen)
+    found = []
+    for name, was in fields.items():
+        if was == others[name]:
+            continue
+        is_excused = (
+            again is not None
+            and bool(volatility)
+            and _could_be(name, stored, seen, again, volatility)
+        )
+        outcome = Outcome.VOLATILE if is_excused else Outcome.DIFFERENT
+        where = f"turn {turn}, observation {name}"
+        found.append(Difference(where, outcome, describe(was, others[name])))
+    return found
+
+
+def _fields(seen: Observation) -> dict[str, object]:
+    return {
+        "text": seen.text,
+        "pictures": [ref.sha256 for ref in seen.images],
+        "status": seen.status.value,
+        "error class": seen.error_class,
+        "dropped characters": seen.num_dropped_chars,
     }
-    return [
-        Difference(f"turn {turn}, observation {name}", outcome, describe(was, now))
-        for name, (was, now) in pairs.items()
-        if was != now
-    ]
+
+
+def _could_be(
+    name: str, stored: Observation, seen: Observation, again: Observation, volatility: Volatility
+) -> bool:
+    """Tell whether the stored field may have come out of code that gives these two."""
+    if name == "text":
+        return agrees(stored.text, seen.text, again.text, volatility)
+    if name == "pictures":
+        rows = [[ref.sha256 for ref in one.images] for one in (stored, seen, again)]
+        if len({len(row) for row in rows}) > 1:
+            return len(rows[1]) != len(rows[2])
+        return all(now != then or was == now for was, now, then in zip(*rows, strict=True))
+    return _fields(seen)[name] != _fields(again)[name]
 
 
 def describe(was: object, now: object) -> str:
@@ -77,31 +99,3 @@ def describe(was: object, now: object) -> str:
     same = matcher.get_matching_blocks()[0]
     begin = max(0, same.size - 30) if same.a == 0 and same.b == 0 else 0
     return f"was {left[begin : begin + _MAX_CHARS]!r}, is now {right[begin : begin + _MAX_CHARS]!r}"
-
-
-def is_volatile(cells: Iterable[str]) -> bool:
-    """Tell whether code reads a clock or draws by chance, by the names that it uses.
-
-    The sandbox seeds `random` and NumPy for each session, so such code mostly gives the same again;
-    a name is an excuse for a difference, never a difference.
-
-    >>> is_volatile(["import random", "print(3)"]), is_volatile(["print('time')"])
-    (True, False)
-    """
-    for code in cells:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                tree = ast.parse(code)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            continue
-        for node in ast.walk(tree):
-            match node:
-                case ast.Name(id=name) | ast.Attribute(attr=name) if name in _VOLATILE_NAMES:
-                    return True
-                case ast.Import(names=names) | ast.ImportFrom(names=names):
-                    parts = {part for one in names for part in one.name.split(".")}
-                    module = getattr(node, "module", None) or ""
-                    if (parts | set(module.split("."))) & _VOLATILE_NAMES:
-                        return True
-    return False

@@ -5,6 +5,7 @@ const AT = Object.fromEntries(COLUMNS.map((name, at) => [name, at]));
 const LISTED = ["model", "family", "need", "verdict", "step", "reward", "calls", "tokens", "question"];
 const FILTERS = ["model", "family", "need", "mode", "verdict", "ended", "kinds"];
 const PAGE = 200;
+const LEAST_PX = 128, MOST_PX = 384;
 const state = { rows: [], found: [], listed: [], wanted: {}, text: "", sort: null, down: false, limit: PAGE,
   chosen: null, beside: null };
 const byId = (name) => document.getElementById(name);
@@ -113,7 +114,10 @@ function line(row) {
   for (const name of state.listed) {
     const value = row[AT[name]];
     const text = typeof value === "number" && !Number.isInteger(value) ? value.toFixed(2) : value;
-    node.append(make("td", text, name === "verdict" ? value : ""));
+    const cell = make("td", name === "question" ? null : text, name === "verdict" ? value : "");
+    if (name === "question") cell.append(make("div", value, name));
+    cell.title = value ?? "";
+    node.append(cell);
   }
   node.onclick = () => choose(row);
   return node;
@@ -125,6 +129,7 @@ async function choose(row) {
     node.setAttribute("aria-selected", String(node.dataset.id === row[AT.id]));
   remember();
   await show();
+  byId("shown").scrollTop = 0;
 }
 
 async function show() {
@@ -141,7 +146,8 @@ function article(one, row) {
   verdict.append(make("b", `${one.model}: ${one.verdict || "not graded"}`, one.verdict));
   verdict.append(` | answer: ${one.answer ?? "none"} | reference: ${one.reference} | ended: ${one.ended}`);
   node.append(verdict);
-  if (row === state.chosen) node.append(chooser(row));
+  // Both sides have this line, so that pictures and turns begin at one height.
+  node.append(row === state.chosen ? chooser(row) : make("p", placeOf(row), "facts beside"));
   if (one.failure) node.append(make("pre", one.failure, "seen bad"));
   const boxes = one.turns.flatMap((turn, at) => (turn.boxes || []).map((box) => [at + 1, ...box]));
   one.images.forEach((image, at) =>
@@ -155,15 +161,18 @@ function article(one, row) {
   return node;
 }
 
+function placeOf(row) {
+  return [row[AT.model], row[AT.mode], row[AT.verdict], `${row[AT.calls]} calls`,
+    row[AT.step] === null ? "" : `step ${row[AT.step]}`].filter(Boolean).join(", ");
+}
+
 function chooser(row) {
   const others = state.rows.filter((other) => other[AT.sample] === row[AT.sample] && other !== row);
-  const label = make("label", "beside it: ", "facts");
+  const label = make("label", "beside it: ", "facts beside");
   const select = make("select");
   select.id = "beside";
   select.append(new Option(others.length ? "nothing" : "no other trajectory of this sample", ""));
-  others.slice(0, 200).forEach((other, at) => select.append(new Option(
-    [other[AT.model], other[AT.mode], other[AT.verdict], `${other[AT.calls]} calls`,
-      other[AT.step] === null ? "" : `step ${other[AT.step]}`].filter(Boolean).join(", "), at)));
+  others.slice(0, 200).forEach((other, at) => select.append(new Option(placeOf(other), at)));
   if (state.beside) select.value = String(others.indexOf(state.beside));
   select.onchange = () => {
     state.beside = select.value === "" ? null : others[Number(select.value)];
@@ -176,13 +185,15 @@ function chooser(row) {
 
 function picture([hash, width, height], boxes = []) {
   const node = make("figure");
+  // Its place is kept while the rest of the file is on its way.
+  node.style.minHeight = `${Math.round(height * scaleOf(width, height))}px`;
   waitFor(`picture-${hash}`).then((found) => {
     if (!found) return node.append(make("p", `picture ${hash.slice(0, 12)} is not here`, "facts"));
     const image = make("img");
     image.alt = `${width} x ${height} px`;
     image.title = image.alt;
-    image.width = width;
-    image.style.height = "auto";
+    image.width = Math.round(width * scaleOf(width, height));
+    if (scaleOf(width, height) > 1) image.className = "enlarged";
     image.src = `data:${found.dataset.mediaType};base64,${found.textContent}`;
     node.append(image);
     if (boxes.length) node.append(overlay(width, height, boxes));
@@ -190,18 +201,27 @@ function picture([hash, width, height], boxes = []) {
   return node;
 }
 
+// Small crops are enlarged, large pictures made to fit; both sides alike.
+function scaleOf(width, height) {
+  const longest = Math.max(width, height, 1);
+  return Math.min(Math.max(1, LEAST_PX / longest), MOST_PX / longest);
+}
+
 function overlay(width, height, boxes) {
   const space = "http://www.w3.org/2000/svg";
   const node = document.createElementNS(space, "svg");
   node.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  // Numbers of turns are as large as text, whatever the picture is scaled to.
+  const size = 13 / scaleOf(width, height);
   for (const [turn, , left, top, right, bottom] of boxes) {
     const box = document.createElementNS(space, "rect");
     const sides = { x: Math.min(left, right), y: Math.min(top, bottom),
       width: Math.abs(right - left), height: Math.abs(bottom - top) };
     for (const [name, value] of Object.entries(sides)) box.setAttribute(name, value);
     const mark = document.createElementNS(space, "text");
-    mark.setAttribute("x", sides.x + 4);
-    mark.setAttribute("y", Math.max(16, sides.y - 4));
+    mark.setAttribute("font-size", size);
+    mark.setAttribute("x", Math.min(sides.x, width - size));
+    mark.setAttribute("y", sides.y > size * 1.2 ? sides.y - size * 0.2 : sides.y + sides.height + size);
     mark.textContent = turn;
     node.append(box, mark);
   }
@@ -232,6 +252,17 @@ function shownTurn(turn, number) {
   return nodes.concat(turn.seen.images.map((image) => picture(image)));
 }
 
+// A picture is hundreds of equal tokens that nobody wrote: they are counted, not spelled.
+function folded(tokens) {
+  const found = [];
+  for (const [token, logprob] of tokens) {
+    const last = found[found.length - 1];
+    if (last && logprob === null && last[1] === null && last[0] === token) last[2] += 1;
+    else found.push([token, logprob, 1]);
+  }
+  return found;
+}
+
 function training(facts) {
   const node = make("details");
   node.open = true;
@@ -240,8 +271,9 @@ function training(facts) {
   node.append(make("summary", `step ${facts.step}: ${said}`), make("p", `group ${facts.group}`, "facts"));
   if (!facts.tokens) return node;
   const text = make("div", null, "tokens");
-  for (const [token, logprob] of facts.tokens) {
-    const span = make("span", token, logprob === null ? "given" : "");
+  for (const [token, logprob, times] of folded(facts.tokens)) {
+    const said = times > 1 ? `${token} x ${times} ` : token;
+    const span = make("span", said, logprob === null ? "given" : "");
     if (logprob !== null) {
       span.title = `log-probability ${logprob}`;
       span.style.background = `rgba(224, 90, 40, ${Math.min(0.8, -logprob / 4).toFixed(2)})`;
@@ -275,8 +307,9 @@ function filters() {
 }
 
 function heads() {
-  const has = (name) => state.rows.some((row) => row[AT[name]] !== null && row[AT[name]] !== "");
-  state.listed = LISTED.filter(has);
+  // A column that says the same of every trajectory only takes room from the questions.
+  const tells = (name) => new Set(state.rows.map((row) => row[AT[name]])).size > 1;
+  state.listed = LISTED.filter((name) => ["verdict", "question"].includes(name) || tells(name));
   for (const name of state.listed) {
     const node = make("th", name);
     node.scope = "col";

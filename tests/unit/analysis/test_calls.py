@@ -29,7 +29,7 @@ CODES = {
         "import math\nmath.sqrt(2)",
         "sum(v for v in (1, 2))",
         "print(total)",
-        "def f(n):\n    return n\nf(3)",
+        "def f(n):\n    return n + 1\nf(3)",
     ],
     "redisplay": [
         "image_1",
@@ -55,10 +55,16 @@ FOLDER = Path(__file__).parent
 
 
 @pytest.mark.parametrize(
-    ("name", "size"), [("labelled_cells.jsonl", 312), ("held_out_cells.jsonl", 46)]
+    ("name", "size"),
+    [
+        ("labelled_cells.jsonl", 312),
+        ("held_out_cells.jsonl", 46),
+        ("fresh_cells.jsonl", 303),
+        ("second_look_cells.jsonl", 306),
+    ],
 )
 def test_labelled_cells_are_classified_as_a_reader_does(name, size):
-    """Labelled by their meaning; rules were mended on the first file and not on the second."""
+    """Labelled by their meaning before a classifier saw them; docs/findings.md has first looks."""
     rows = [json.loads(line) for line in (FOLDER / name).read_text().splitlines()]
     wrong = []
     for row in rows:
@@ -88,6 +94,40 @@ def test_code_is_classified_by_its_tree(kind, code):
 )
 def test_other_tools_are_classified_by_name(tool, kind):
     assert classify_call(ToolCall(tool=tool), None).value == kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("placeholder", "def zoom(box):\n    return image_1.crop(box)"),
+        ("crop", "def zoom(box):\n    return image_1.crop(box)\nzoom((1, 2, 3, 4))"),
+        ("crop", "zoom = lambda box: image_1.crop(box)\nlist(map(zoom, boxes))"),
+        ("redisplay", "class A:\n    def f(self, x):\n        x.show()\nA().f(image_1)"),
+        ("redisplay", "w, h = image_1.size\nimage_1.crop((0, 0, w, h)).show()"),
+        ("mark", "a = np.array(image_1)\na[4:9, 2] = 255\nshow(a)"),
+        ("other_image", "a = np.array(image_1)\na[a < 9] = 0\nshow(a)"),
+        ("numerical", "image_width = 40\nprint(image_width * 2)"),
+        ("numerical", "picture = 12\nprint(picture * 2)"),
+        ("numerical", "plt.plot([1, 2])\nplt.text(1, 1, 'a')\nplt.show()"),
+        ("mark", "ax = axes[0]\nax.imshow(image_1)\nax.text(1, 1, 'a')"),
+        ("other_image", "axes[0].imshow(image_1)\naxes[1].plot(image_1.histogram())"),
+    ],
+)
+def test_what_is_known_of_a_value_goes_with_it(kind, code):
+    assert classify_code(code).value == kind
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        # Each calls the next one twice: followed blindly, they would never end.
+        "\n".join(f"def f{n}(x):\n    f{n + 1}(x)\n    f{n + 1}(x)" for n in range(60)) + "\nf0(1)",
+        "def f(x):\n    return f(x) + 1\nf(3)",
+        "1" + " + 1" * 2000,
+    ],
+)
+def test_hostile_code_is_classified_in_the_end(code):
+    assert classify_code(code).value == "numerical"
 
 
 def test_a_failed_call_is_an_error_whatever_it_was_for():

@@ -12,8 +12,9 @@ from agentic_vlm.agent.episode import run_episode
 from agentic_vlm.agent.task import EpisodeTask
 from agentic_vlm.backends.scripted import ScriptedPolicy
 from agentic_vlm.params import AgentParams, SandboxParams, SearchParams, VisionParams
-from agentic_vlm.replay.compare import Outcome, is_volatile
+from agentic_vlm.replay.compare import Outcome
 from agentic_vlm.replay.run import Replayed, replay, replay_all
+from agentic_vlm.replay.volatile import Volatility, agrees, volatility_of
 from agentic_vlm.sandbox.process import ProcessSandbox
 from agentic_vlm.schema import (
     FinalAnswer,
@@ -210,30 +211,72 @@ def test_an_outage_is_unavailable_not_different(bench: Bench, recorded: Recorded
     assert found.outcome is Outcome.UNAVAILABLE
 
 
-def test_a_clock_excuses_a_difference(bench: Bench, tmp_path: Path) -> None:
-    code = "import time\nprint(time.time_ns())"
-    turns = (
+def _with_code(code: str) -> tuple[str, ...]:
+    return (
         f"<think>Now.</think><code>\n```python\n{code}\n```\n</code>",
         "It is 42.</think><answer>42</answer>",
     )
-    found = bench.replay(*bench.record(tmp_path, turns))
+
+
+def test_a_clock_excuses_what_it_gives_and_nothing_else(bench: Bench, tmp_path: Path) -> None:
+    code = "import time\nprint('sum', 6 * 7, 'at', time.time_ns())"
+    entry, pictures = bench.record(tmp_path, _with_code(code))
+    found = bench.replay(entry, pictures)
     assert found.outcome is Outcome.VOLATILE, found
+    text = (entry.trajectory.turns[0].observation or Observation(text="")).text
+    for changed in (text.replace("42", "43"), text.replace("at", "ab"), text + "\n1"):
+        altered = entry._replace(trajectory=_with_seen(entry.trajectory, 0, text=changed))
+        assert bench.replay(altered, pictures).outcome is Outcome.DIFFERENT, changed
+
+
+def test_seeded_chance_excuses_nothing(bench: Bench, tmp_path: Path) -> None:
+    entry, pictures = bench.record(tmp_path, _with_code("import random\nprint(random.random())"))
+    assert bench.replay(entry, pictures).outcome is Outcome.EQUAL
+    altered = _with_seen(entry.trajectory, 0, text="stdout: 0.5")
+    found = bench.replay(entry._replace(trajectory=altered), pictures)
+    assert found.outcome is Outcome.DIFFERENT
 
 
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
-        ("from datetime import datetime", True),
-        ("import numpy.random as r", True),
-        ("np.random.rand()", True),
-        ("uuid.uuid4()", True),
-        ("print('random', 3)", False),
-        ("x = 'time'", False),
-        ("print((", False),
+        ("from datetime import date\ndate(2024, 3, 1)", Volatility.NONE),
+        ("from datetime import datetime\ndatetime.now()", Volatility.CALENDAR),
+        ("import time\ntime.perf_counter()", Volatility.CLOCK),
+        ("import numpy.random as r", Volatility.CHANCE),
+        ("np.random.rand()", Volatility.CHANCE),
+        ("uuid.uuid4()", Volatility.CHANCE),
+        ("print('random', 3)", Volatility.NONE),
+        ("x = 'time'", Volatility.NONE),
+        ("print((", Volatility.NONE),
     ],
 )
-def test_names_tell_what_is_volatile(code: str, expected: bool) -> None:
-    assert is_volatile([code]) is expected
+def test_names_tell_what_is_volatile(code: str, expected: Volatility) -> None:
+    assert volatility_of([code]) is expected
+
+
+@pytest.mark.parametrize(
+    ("stored", "seen", "again", "kind", "expected"),
+    [
+        ("a 1 b", "a 2 b", "a 3 b", Volatility.CHANCE, True),
+        ("a 1 c", "a 2 b", "a 3 b", Volatility.CHANCE, False),
+        ("a 1", "a 2", "a 2", Volatility.CHANCE, False),
+        ("1, 5, 9 end", "2 end", "3, 4 end", Volatility.CHANCE, True),
+        ("1, 5, 9 and", "2 end", "3, 4 end", Volatility.CHANCE, False),
+        ("ab", "x b", "y b", Volatility.CHANCE, False),
+        ("so a 1", "a 2", "a 3", Volatility.CHANCE, False),
+        ("took 0.01 s", "took 0.0 s", "took 0.0 s", Volatility.CLOCK, True),
+        ("took 0.01 m", "took 0.0 s", "took 0.0 s", Volatility.CLOCK, False),
+        ("took 7 s", "took 8 s", "took 8 s", Volatility.CLOCK, False),
+        ("Monday, 3 May", "Sunday, 9 June", "Sunday, 9 June", Volatility.CALENDAR, True),
+        ("Monday; 3 May", "Sunday, 9 June", "Sunday, 9 June", Volatility.CALENDAR, False),
+        ("", "4", "7", Volatility.CHANCE, True),
+    ],
+)
+def test_only_what_two_runs_of_now_disagree_on_is_excused(
+    stored: str, seen: str, again: str, kind: Volatility, expected: bool
+) -> None:
+    assert agrees(stored, seen, again, kind) is expected
 
 
 def test_many_are_replayed_in_their_order(bench: Bench, recorded: Recorded) -> None:

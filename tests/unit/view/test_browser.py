@@ -19,10 +19,11 @@ NUM_SAMPLES = 120
 
 
 @pytest.fixture
-def page(tmp_path: Path, make_image, make_trajectory) -> Path:
+def page(tmp_path: Path, make_image, make_trajectory, make_rollout) -> Path:
     """Give a page with 120 samples, each answered by two models; SFT is wrong on a third."""
     with ImageWriter(tmp_path / "images") as writer:
-        question, crop = writer.add(make_image()), writer.add(make_image("blue", (16, 16)))
+        question = writer.add(make_image("green", (200, 1000)))
+        crop = writer.add(make_image("blue", (16, 16)))
     code = "image_1.crop((0, 0, 16, 16))"
 
     def entry(model: str, number: int) -> Entry:
@@ -45,11 +46,16 @@ def page(tmp_path: Path, make_image, make_trajectory) -> Path:
             family="perception", question=f"What is on {thing} {number}?", answer="K47",
             images=(question,),
         )  # fmt: skip
-        return Entry(model, episode, sample, None)
+        rollout = make_rollout(
+            trajectory=episode, completion_ids=(1, 7, 7, 7, 2),
+            loss_mask=(True, False, False, False, True), sampler_logprobs=(-0.5, 0, 0, 0, -2),
+        )  # fmt: skip
+        return Entry(model, episode, sample, rollout)
 
     entries = (entry(model, n) for n in range(NUM_SAMPLES) for model in ("sft", "rl"))
     path = tmp_path / "page.html"
-    write_page(path, entries, ImageStore.open(tmp_path / "images"), title="tour")
+    pictures = ImageStore.open(tmp_path / "images")
+    write_page(path, entries, pictures, title="tour", spell=lambda ids: [f"<{n}>" for n in ids])
     return path
 
 
@@ -82,6 +88,10 @@ def test_a_person_can_filter_open_step_and_compare(page, tmp_path):
     assert len(tokens) == 20
     # The question's picture with the crop drawn on it, and the crop.
     assert (seen["pictures"], seen["boxes"]) == (2, 1)
+    # A tall picture is made to fit and a small crop is enlarged, both in their proportions.
+    assert seen["sizes"] == [[77, 385], [128, 128]]
+    # What nobody wrote has no probability, and a run of it is counted.
+    assert seen["spelled"] == [["<1>", -0.5], ["<7> x 3 ", None], ["<2>", -2]]
     assert seen["opened"] != seen["stepped"]
     assert seen["stepped"].startswith("sft")
     assert [text.split(":")[0] for text in seen["compared"]] == ["sft", "rl"]
@@ -92,10 +102,8 @@ def test_a_person_can_filter_open_step_and_compare(page, tmp_path):
     # What a model wrote stayed text, and nothing was asked of any network.
     assert (seen["requests"], seen["faults"]) == ([], [])
     shots = sorted((tmp_path / "shots").iterdir())
-    assert len(shots) == 6
-    sizes = set()
+    assert len(shots) == 7
+    assert len({path.read_bytes() for path in shots}) == 7
     for path in shots:
         with Image.open(path) as shot:
             assert shot.width > 1000
-            sizes.add((path.stat().st_size, len(shot.convert("RGB").getcolors(1 << 24) or ())))
-    assert len(sizes) == 6
