@@ -20,7 +20,7 @@ from agentic_vlm.params import TrainRlParams
 from agentic_vlm.training.ahead import RolloutsAhead
 from agentic_vlm.training.buffer import check_buffer, check_masks, check_split, rollout_context
 from agentic_vlm.training.features import shared_encoder
-from agentic_vlm.training.groups import leave_out_small_groups, roll_lively
+from agentic_vlm.training.groups import check_groups, leave_out_small_groups, roll_lively
 from agentic_vlm.training.mismatch import (
     importance_weights,
     mismatch_figures,
@@ -111,6 +111,8 @@ class AgentGRPOTrainer(GRPOTrainer):
     def _generate(self, prompts: Any) -> tuple[Any, ...]:
         """Run one episode per prompt instead of one completion."""
         self.rollouts = self._roll([row["sample_id"] for row in self._rows])
+        size = self._rl.group_size
+        check_groups(self.rollouts, group_size=size, step=self.state.global_step)
         self._contexts = [rollout_context(rollout) for rollout in self.rollouts]
         self._seals = [context.seal() for context in self._contexts]
         contexts = self._contexts

@@ -2,7 +2,24 @@
 
 from collections.abc import Sequence
 
+from agentic_vlm.errors import ExactnessError
 from agentic_vlm.training.rollouts import RewardedEpisode, Roller
+
+
+def check_groups(rollouts: Sequence[RewardedEpisode], *, group_size: int, step: int) -> None:
+    """See that groups stand one after another: the trainer takes a baseline of each by place.
+
+    Raises:
+        ExactnessError: two rollouts of different groups stand in one, as after a swap.
+    """
+    for first in range(0, len(rollouts), group_size):
+        names = {one.group_id for one in rollouts[first : first + group_size]}
+        if len(names) > 1:
+            raise ExactnessError(
+                f"step {step}, rollouts {first} to {first + group_size - 1}",
+                f"they belong to {len(names)} groups, and one baseline would be taken of them",
+                "this is a fault of ours, unless somebody changed kept rollouts: delete them",
+            )
 
 
 def leave_out_small_groups(

@@ -42,8 +42,14 @@ def _rollouts(
     fake = FakeVLLM(copy.deepcopy(model), processor)
     if engine == "vllm":
         monkeypatch.setenv("AGENTIC_ROLLOUT_URLS", loop.run(fake.start()))
-    policy, on_weights = open_rollout_policy(
-        params, model, processor, policy_id="m", scratch=scratch, loop=loop
+    policy, on_weights, on_sampled = open_rollout_policy(
+        params,
+        model,
+        processor,
+        policy_id="m",
+        checkpoint=scratch / "none",
+        scratch=scratch,
+        loop=loop,
     )
 
     def move() -> None:
@@ -59,6 +65,7 @@ def _rollouts(
     )
     roller = make_roller(renderer, loop, params=rl)
     roller.policy, roller.kit = policy, replace(roller.kit, agent=_AGENT)
+    roller.on_sampled = on_sampled
     train_rl(
         model,
         processor,

@@ -25,7 +25,7 @@ from agentic_vlm.schema import AnswerType, CuratedSample, ImageRef
 from agentic_vlm.search.fake import FakeSearch
 from agentic_vlm.tools.toolbox import Toolkit
 from agentic_vlm.training import rl as rl_module
-from agentic_vlm.training.groups import flat_groups, roll_lively
+from agentic_vlm.training.groups import check_groups, flat_groups, roll_lively
 from agentic_vlm.training.loop_thread import LoopThread
 from agentic_vlm.training.rl import AgentGRPOTrainer, train_rl
 from agentic_vlm.training.rollouts import (
@@ -398,6 +398,14 @@ def test_kept_rollouts_are_trained_on_after_a_kill_and_not_sampled_again(
     run(refuse, lambda step, rollouts, advantages: again.extend(rollouts))
     assert [one.episode.trajectory for one in again] == [one.episode.trajectory for one in sampled]
     assert [one.reward for one in again] == [one.reward for one in sampled]
+
+
+def test_rollouts_that_changed_groups_are_refused(renderer: Renderer, loop: LoopThread) -> None:
+    rollouts = make_roller(renderer, loop).roll(["s1"] * 4 + ["s2"] * 4, step=0)
+    check_groups(rollouts, group_size=4, step=0)
+    rollouts[3], rollouts[4] = rollouts[4], rollouts[3]
+    with pytest.raises(ExactnessError, match="rollouts 0 to 3: they belong to 2 groups"):
+        check_groups(rollouts, group_size=4, step=0)
 
 
 def test_other_prompts_take_the_place_of_flat_groups(renderer: Renderer, loop: LoopThread) -> None:
