@@ -87,5 +87,5 @@ def test_a_rollout_whose_judge_is_down_has_no_reward(
         judge=judge,
     )
     episode = Episode(trajectory, None, {}, ())
-    rewarded = asyncio.run(roller._reward(episode, sample, 0))
+    rewarded = asyncio.run(roller._reward(episode, sample, 0, 0))
     assert (rewarded.reward is not None) is has_reward
