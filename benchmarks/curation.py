@@ -188,7 +188,7 @@ def measure_stages(options: argparse.Namespace) -> dict[str, Any]:
             for step in ("ingest", "curate", "pandas") if HAS_PANDAS else ("ingest", "curate"):
                 command = [sys.executable, __file__, "stage-one", "--path", str(root)]
                 answer = subprocess.run(
-                    [*command, "--reader", step], capture_output=True, text=True, check=True
+                    [*command, "--reader", step], stdout=subprocess.PIPE, text=True, check=True
                 )
                 figures[f"{step}_{num_rows}"] = json.loads(answer.stdout)
     for step in ("ingest", "curate"):
@@ -236,6 +236,8 @@ def stage_one(options: argparse.Namespace) -> dict[str, Any]:
         num_rows = curate_with_pandas(options.path)
         left_out: dict[str, int] = {}
     else:
+        # Stages are no part of the installed package.
+        sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
         module = importlib.import_module(f"stages.{options.reader}")
         report = module.STAGE.execute(module.run, root=options.path)
         num_rows, left_out = report.num_in, dict(report.left_out)

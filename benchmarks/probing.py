@@ -14,6 +14,7 @@ import json
 import random
 import resource
 import shutil
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -25,10 +26,14 @@ from agentic_vlm.curation.schedule import Rules, Schedule
 from agentic_vlm.params import AllocateParams, ProbeParams
 from agentic_vlm.schema import CuratedSample, ProbeMode, Trajectory, Verdict
 from agentic_vlm.store import iter_records
-from flows.params import write_params
-from stages import allocate, curate, ingest, probe
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
+# Flows and stages are no part of the installed package.
+sys.path.insert(0, str(ROOT))
+
+from flows.params import write_params  # noqa: E402
+from stages import allocate, curate, ingest, probe  # noqa: E402
+
 K = 8
 SHAPES = {
     "u_shaped": lambda rng: rng.betavariate(0.3, 0.3),
