@@ -63,17 +63,8 @@ CONVERTING = frozenset(
     | {"ToTensor", "to_tensor", "pil_to_tensor", "PILToTensor", "ToPILImage", "to_pil_image"}
     | {"getvalue", "read", "seek", "load", "numpy", "cpu", "detach", "list", "tuple", "iter"}
     | {"next", "items", "values", "keys", "get", "append", "extend", "enumerate", "zip", "range"}
-    | {
-        "b64encode",
-        "b64decode",
-        "reversed",
-        "isinstance",
-        "hasattr",
-        "dict",
-        "img_as_ubyte",
-        "img_as_float",
-        "verify",
-    }
+    | {"b64encode", "b64decode", "reversed", "isinstance", "hasattr", "dict", "img_as_ubyte"}
+    | {"img_as_float", "verify"}
 )
 """What gives back what it is given, in another form or one by one."""
 SHOWING = frozenset(
@@ -92,17 +83,7 @@ FRESH_FIGURE = frozenset({"figure", "subplots", "subplot", "close", "clf", "show
 IDLE = frozenset(
     {"sleep", "filterwarnings", "simplefilter", "seed", "exit", "join", "strip", "format", "str"}
     | {"set_printoptions", "set_option", "super", "object", "slice", "use_backend"}
-    | {
-        "info",
-        "debug",
-        "warning",
-        "getLogger",
-        "input",
-        "flush",
-        "load_default",
-        "truetype",
-        "basicConfig",
-        "collect",
-    }
+    | {"info", "debug", "warning", "getLogger", "input", "flush", "load_default", "truetype"}
+    | {"basicConfig", "collect"}
 )
 """What computes nothing to speak of."""

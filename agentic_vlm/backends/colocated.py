@@ -8,18 +8,15 @@ engine read is compared with what was rendered before a turn counts.
 import asyncio
 import threading
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from agentic_vlm.backends.base import Completion, Request, SamplingParams
-from agentic_vlm.backends.engine import Engine, EnginePrompt, EngineSampling, Sampled
+from agentic_vlm.backends.engine import Engine, EnginePrompt, Sampled
 from agentic_vlm.backends.seal import PixelDigests
 from agentic_vlm.backends.turns import TurnTokens, pad_runs
 from agentic_vlm.errors import BackendUnavailable, ExactnessError
-
-# The smallest bias that vLLM takes.
-_BAN = -100.0
 
 
 @dataclass(slots=True)
@@ -56,6 +53,7 @@ class ColocatedPolicy:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._lock = threading.Lock()
         self._incoming: list[_Asked] = []
+        self._running: dict[str, _Asked] = {}
         self._dropped: list[str] = []
         self._is_driving = False
         self._lost = ""
@@ -85,7 +83,7 @@ class ColocatedPolicy:
             self._incoming.append(asked)
             if not self._is_driving:
                 self._is_driving = True
-                self._thread.submit(self._drive)
+                self._thread.submit(self._drive).add_done_callback(self._tell_of_loss)
         try:
             return await future
         except asyncio.CancelledError:
@@ -152,43 +150,54 @@ class ColocatedPolicy:
 
     def _drive(self) -> None:
         """Add what is asked and step, until nobody waits; runs in the thread of the engine."""
-        running: dict[str, _Asked] = {}
-        try:
-            self._engine.wake()
-            while True:
-                with self._lock:
-                    taken, self._incoming = self._incoming, []
-                    dropped, self._dropped = self._dropped, []
-                    if not taken and not running:
-                        self._is_driving = False
-                        return
-                for asked in taken:
-                    self._add(asked, running)
-                self._abort([name for name in dropped if running.pop(name, None) is not None])
-                for sampled in self._engine.step() if running else []:
-                    found = running.pop(sampled.request_id, None)
-                    if found is not None:
-                        self._finish(found, sampled)
-        except BaseException as fault:
-            # Such as a device without memory. Whoever waits must learn of it, and whoever asks.
+        self._engine.wake()
+        running = self._running
+        while True:
             with self._lock:
-                self._lost = f"lost: {type(fault).__name__}: {fault}"
-                waiting, self._incoming = self._incoming, []
-            for asked in [*running.values(), *waiting]:
-                _fail(asked, _outage(self._lost))
-            if not isinstance(fault, Exception):
-                raise
+                taken, self._incoming = self._incoming, []
+                dropped, self._dropped = self._dropped, []
+                if not taken and not running:
+                    self._is_driving = False
+                    return
+            # Before any is added: should one end the thread's work, all of them are told.
+            running.update((asked.name, asked) for asked in taken)
+            for asked in taken:
+                self._add(asked)
+            self._abort([name for name in dropped if running.pop(name, None) is not None])
+            for sampled in self._engine.step() if running else []:
+                found = running.pop(sampled.request_id, None)
+                if found is not None:
+                    self._finish(found, sampled)
 
-    def _add(self, asked: _Asked, running: dict[str, _Asked]) -> None:
+    def _tell_of_loss(self, drive: Future[None]) -> None:
+        """Tell whoever waits, and whoever asks later, what ended the thread's work, if anything.
+
+        Such as a device without memory.
+        """
+        fault = drive.exception()
+        if fault is None:
+            return
+        with self._lock:
+            self._lost = f"lost: {type(fault).__name__}: {fault}"
+            waiting = [*self._running.values(), *self._incoming]
+            self._incoming = []
+        for asked in waiting:
+            _fail(asked, _outage(self._lost))
+
+    def _add(self, asked: _Asked) -> None:
+        refused: Exception
         try:
             self._check_prompt(asked)
-            self._engine.add(asked.name, asked.prompt, self._sampling(asked.params))
+            sampling = self._turns.engine_sampling(asked.params)
+            self._engine.add(asked.name, asked.prompt, sampling)
         except ExactnessError as fault:
-            _fail(asked, fault)
+            refused = fault
         except ValueError as refusal:
-            _fail(asked, _outage(f"request {asked.name} refused: {refusal}"))
+            refused = _outage(f"request {asked.name} refused: {refusal}")
         else:
-            running[asked.name] = asked
+            return
+        del self._running[asked.name]
+        _fail(asked, refused)
 
     def _abort(self, names: Sequence[str]) -> None:
         if names:
@@ -231,25 +240,6 @@ class ColocatedPolicy:
             f"{len(ids)} with {len(rendered)}",
             "compare the installed vLLM with docs/decisions/0019-colocated-engine.md",
         )
-
-    def _sampling(self, params: SamplingParams) -> EngineSampling:
-        stop_ids, stop_texts = self._turns.split_stops(params.stop)
-        return {
-            "temperature": params.temperature,
-            # Said outright, so that no default bends the distribution.
-            "top_p": 1.0,
-            "top_k": 0,
-            "min_p": 0.0,
-            "repetition_penalty": 1.0,
-            "max_tokens": params.max_tokens,
-            "seed": params.seed,
-            "logprobs": 0,
-            "stop": list(stop_texts),
-            "stop_token_ids": sorted(stop_ids),
-            "include_stop_str_in_output": True,
-            "skip_special_tokens": False,
-            "logit_bias": dict.fromkeys(self._turns.banned_ids, _BAN),
-        }
 
 
 def _outage(what: str) -> BackendUnavailable:

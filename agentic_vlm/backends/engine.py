@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from agentic_vlm.backends.base import FinishReason
+from agentic_vlm.backends.turns import EngineSampling
 
 
 class EnginePictures(TypedDict):
@@ -35,24 +36,6 @@ class EnginePrompt(TypedDict, total=False):
     """Absent without pictures."""
     multi_modal_uuids: PictureNames
     """Digests of the pictures."""
-
-
-class EngineSampling(TypedDict):
-    """How to sample; each field is one of vLLM's `SamplingParams`."""
-
-    temperature: float
-    top_p: float
-    top_k: int
-    min_p: float
-    repetition_penalty: float
-    max_tokens: int
-    seed: int
-    logprobs: int
-    stop: list[str]
-    stop_token_ids: list[int]
-    include_stop_str_in_output: bool
-    skip_special_tokens: bool
-    logit_bias: dict[int, float]
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,9 +25,9 @@ from PIL import Image
 
 from agentic_vlm.backends.generate import Continuation, Row, Sampler
 from agentic_vlm.backends.local import load_model, load_processor
+from agentic_vlm.backends.turns import BAN_BIAS
 
 _MAX_BODY_BYTES = 2**30
-_BANNED = -100.0
 _PREFIX = "data:image/png;base64,"
 
 Waiting = tuple[Row, frozenset[int], asyncio.Future[Continuation]]
@@ -122,7 +122,7 @@ class FakeVLLM:
             stop_texts=tuple(asked["stop"]),
         )
         bias = asked.get("logit_bias") or {}
-        banned = frozenset(int(token) for token, value in bias.items() if value <= _BANNED)
+        banned = frozenset(int(token) for token, value in bias.items() if value <= BAN_BIAS)
         out = await self._enqueue(row, banned)
         entries = [
             {"token": f"token_id:{token}", "logprob": logprob, "top_logprobs": []}

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from PIL import Image
 
-from agentic_vlm.backends.engine import EnginePrompt, EngineSampling, Sampled
+from agentic_vlm.backends.engine import EnginePrompt, Sampled
 from agentic_vlm.backends.generate import Row, Sampler
+from agentic_vlm.backends.turns import BAN_BIAS, EngineSampling
 
-_BANNED = -100.0
 # What asks for the distribution of the model itself; this engine knows no other.
 _PLAIN = {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0, "logprobs": 0}
 
@@ -58,7 +58,7 @@ class ModelEngine:
             stop_ids=frozenset(sampling["stop_token_ids"]),
             stop_texts=tuple(sampling["stop"]),
         )
-        banned = tuple(sorted(token for token, value in bias.items() if value <= _BANNED))
+        banned = tuple(sorted(token for token, value in bias.items() if value <= BAN_BIAS))
         self._waiting[request_id] = row, banned
 
     def step(self) -> list[Sampled]:

@@ -3,9 +3,9 @@
 import math
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, TypedDict
 
-from agentic_vlm.backends.base import Completion, FinishReason
+from agentic_vlm.backends.base import Completion, FinishReason, SamplingParams
 
 _CONTROLS = (
     "<|im_start|>",
@@ -17,6 +17,26 @@ _CONTROLS = (
 )
 # Rounding of a probability of 1.
 _ROUNDING = 1e-3
+BAN_BIAS = -100.0
+"""Added to the logit of an id that is banned: the smallest bias that vLLM takes."""
+
+
+class EngineSampling(TypedDict):
+    """How to sample; each field is one of vLLM's `SamplingParams`."""
+
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+    repetition_penalty: float
+    max_tokens: int
+    seed: int
+    logprobs: int
+    stop: list[str]
+    stop_token_ids: list[int]
+    include_stop_str_in_output: bool
+    skip_special_tokens: bool
+    logit_bias: dict[int, float]
 
 
 class TurnTokens:
@@ -39,6 +59,26 @@ class TurnTokens:
             else:
                 texts.append(text)
         return frozenset(single), tuple(texts)
+
+    def engine_sampling(self, params: SamplingParams) -> EngineSampling:
+        """Return how vLLM is to sample a turn, by HTTP or in process."""
+        stop_ids, stop_texts = self.split_stops(params.stop)
+        return {
+            "temperature": params.temperature,
+            # Said outright, so that no default of the model's folder bends the distribution.
+            "top_p": 1.0,
+            "top_k": 0,
+            "min_p": 0.0,
+            "repetition_penalty": 1.0,
+            "max_tokens": params.max_tokens,
+            "seed": params.seed,
+            "logprobs": 0,
+            "stop": list(stop_texts),
+            "stop_token_ids": sorted(stop_ids),
+            "include_stop_str_in_output": True,
+            "skip_special_tokens": False,
+            "logit_bias": dict.fromkeys(self.banned_ids, BAN_BIAS),
+        }
 
     def completion(
         self, ids: Sequence[int], logprobs: Sequence[float], reason: FinishReason

@@ -17,7 +17,8 @@ import torch
 
 from agentic_vlm.backends.base import FinishReason
 from agentic_vlm.backends.colocated import ColocatedPolicy
-from agentic_vlm.backends.engine import EnginePrompt, EngineSampling, Sampled
+from agentic_vlm.backends.engine import EnginePrompt, Sampled
+from agentic_vlm.backends.turns import EngineSampling
 from agentic_vlm.backends.vllm_folder import link_with_video_slot
 from agentic_vlm.errors import BackendUnavailable, InfrastructureError, ParamsError
 from agentic_vlm.params import Params

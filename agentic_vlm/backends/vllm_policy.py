@@ -14,8 +14,6 @@ from agentic_vlm.backends.turns import TurnTokens
 from agentic_vlm.backends.vllm_pictures import ServedPictures
 from agentic_vlm.backends.vllm_server import VLLMServer
 
-# The smallest bias that the endpoint takes.
-_BAN = -100.0
 _FINAL_ONLY = 2
 """RequestOutputKind.FINAL_ONLY of vLLM."""
 
@@ -58,7 +56,11 @@ class VLLMPolicy:
             "model": self._server.model,
             "token_ids": ids,
             "features": features,
-            "sampling_params": self._sampling(params),
+            "sampling_params": {
+                **self._turns.engine_sampling(params),
+                "n": 1,
+                "output_kind": _FINAL_ONLY,
+            },
         }
         answer = await self._server.post("/inference/v1/generate", body)
         return self._read(answer, params)
@@ -76,27 +78,6 @@ class VLLMPolicy:
     async def close(self) -> None:
         """Close the connections."""
         await self._server.close()
-
-    def _sampling(self, params: SamplingParams) -> dict[str, Any]:
-        stop_ids, stop_texts = self._turns.split_stops(params.stop)
-        return {
-            "n": 1,
-            "temperature": params.temperature,
-            # Said outright, so that no default of the model's folder bends the distribution.
-            "top_p": 1.0,
-            "top_k": 0,
-            "min_p": 0.0,
-            "repetition_penalty": 1.0,
-            "max_tokens": params.max_tokens,
-            "seed": params.seed,
-            "logprobs": 0,
-            "stop": list(stop_texts),
-            "stop_token_ids": sorted(stop_ids),
-            "include_stop_str_in_output": True,
-            "skip_special_tokens": False,
-            "logit_bias": {str(banned): _BAN for banned in self._turns.banned_ids},
-            "output_kind": _FINAL_ONLY,
-        }
 
     def _read(self, answer: Any, params: SamplingParams) -> Completion:
         try:

@@ -22,7 +22,8 @@ from agentic_vlm.store import ImageStore, ImageWriter, Parts
 logger = logging.getLogger(__name__)
 
 # Chunks are a function of the decisions so far, never of what a crash left: a resumed run forms
-# the same batches as one that was not interrupted.
+# the same batches as one that was not interrupted. Prompts that were kept from chunks before the
+# crash are read again, equal but for rounding.
 ATTEMPTS_PER_CHUNK = 256
 """Attempts that one process makes and keeps together."""
 

@@ -128,7 +128,7 @@ def _open_served(
 
 
 def _do_nothing() -> None:
-    """Leave a policy as it is that never changes."""
+    """Stand where a policy need not be told."""
 
 
 def _own_url() -> str:

@@ -26,7 +26,6 @@ BROAD_EXCEPT = {
     "agentic_vlm/stage.py": "one stage: logged, then exit status 1",
     "agentic_vlm/sandbox/cell.py": "model-written code may raise anything; it is a result",
     "agentic_vlm/backends/local.py": "hands the fault to every episode of the batch",
-    "agentic_vlm/backends/colocated.py": "tells every episode that waits for the engine",
 }
 """Modules that may catch everything, each with its reason."""
 

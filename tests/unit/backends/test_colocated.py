@@ -12,8 +12,9 @@ from agentic_vlm.agent.context import TokenContext
 from agentic_vlm.agent.render import Renderer
 from agentic_vlm.backends.base import Completion, FinishReason, Request, SamplingParams
 from agentic_vlm.backends.colocated import ColocatedPolicy
-from agentic_vlm.backends.engine import EnginePrompt, EngineSampling, Sampled
+from agentic_vlm.backends.engine import EnginePrompt, Sampled
 from agentic_vlm.backends.model_engine import ModelEngine
+from agentic_vlm.backends.turns import EngineSampling, TurnTokens
 from agentic_vlm.errors import BackendUnavailable, ExactnessError
 from agentic_vlm.params import VisionParams
 from agentic_vlm.world.base_model import build_model, build_processor
@@ -160,7 +161,7 @@ def test_the_shipped_engine_refuses_what_vllm_would(processor: Any, context: Tok
     with pytest.raises(BackendUnavailable, match="refused: a context of"):
         complete(processor, engine, request_of(context))
     engine = ModelEngine(model, processor)
-    sampling = ColocatedPolicy(engine, processor, policy_id="m")._sampling(_PARAMS)
+    sampling = TurnTokens(processor.tokenizer).engine_sampling(_PARAMS)
     pad = processor.image_token_id
     with pytest.raises(ValueError, match="more placeholders than the 0 pictures"):
         engine.add("r", {"prompt_token_ids": [1, pad]}, sampling)
@@ -175,3 +176,30 @@ def test_the_shipped_engine_refuses_what_vllm_would(processor: Any, context: Tok
     engine.sleep()
     with pytest.raises(RuntimeError, match="the engine sleeps"):
         engine.step()
+
+
+class Breaking(Answering):
+    """Breaks when it is given a request, as for want of memory."""
+
+    def add(self, request_id: str, prompt: EnginePrompt, sampling: EngineSampling) -> None:
+        raise MemoryError("none left")
+
+
+def test_all_that_wait_and_all_that_ask_later_learn_of_a_broken_engine(
+    processor: Any, context: TokenContext
+) -> None:
+    async def go() -> list[Any]:
+        policy = ColocatedPolicy(
+            Breaking(context, lambda sampled: sampled), processor, policy_id="m"
+        )
+        asked = [policy.complete(request_of(context), _PARAMS) for _ in range(3)]
+        found: list[Any] = await asyncio.gather(*asked, return_exceptions=True)
+        found += await asyncio.gather(
+            policy.complete(request_of(context), _PARAMS), return_exceptions=True
+        )
+        await policy.close()
+        return found
+
+    found = asyncio.run(asyncio.wait_for(go(), timeout=60))
+    assert [type(one) for one in found] == [BackendUnavailable] * 4
+    assert all("lost: MemoryError: none left" in str(one) for one in found)

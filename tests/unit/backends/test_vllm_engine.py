@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agentic_vlm.backends.engine import EngineSampling
+from agentic_vlm.backends.turns import EngineSampling
 from agentic_vlm.backends.vllm_engine import EngineLimits, engine_options, find_vllm
 from agentic_vlm.backends.vllm_folder import link_with_video_slot, video_slot
 

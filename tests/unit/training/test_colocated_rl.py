@@ -63,7 +63,12 @@ def beside(model: Any, parts: Parts, *, is_fixed: bool = False) -> Iterator[tupl
 
 
 def run_beside(
-    parts: Parts, scratch: Path, params: TrainRlParams, *, held_out: Sequence[str] = ()
+    parts: Parts,
+    scratch: Path,
+    params: TrainRlParams,
+    *,
+    held_out: Sequence[str] = (),
+    hands_over: bool = True,
 ) -> tuple[Run, list[str]]:
     """Train; return what came out, and what the engine was told."""
     model = build_lively(parts[0])
@@ -73,7 +78,7 @@ def run_beside(
             opened.policy,
             parts,
             scratch,
-            on_weights=opened.on_weights,
+            on_weights=opened.on_weights if hands_over else lambda: None,
             on_sampled=opened.on_sampled,
             params=params,
             held_out=held_out,
@@ -94,17 +99,7 @@ def test_each_step_is_sampled_from_its_weights_and_trained_while_the_engine_rest
 def test_an_engine_that_gets_no_weights_is_seen_in_the_mismatch(
     parts: Parts, tmp_path: Path
 ) -> None:
-    model = build_lively(parts[0])
-    with beside(model, parts) as (opened, _):
-        run = train_with(
-            model,
-            opened.policy,
-            parts,
-            tmp_path,
-            on_weights=lambda: None,
-            on_sampled=opened.on_sampled,
-            params=lively_params(num_steps=2),
-        )
+    run, _ = run_beside(parts, tmp_path, lively_params(num_steps=2), hands_over=False)
     assert run.log[0]["mismatch"] < 1e-4
     assert run.log[1]["mismatch"] > 1e-2
 

@@ -23,8 +23,9 @@ from agentic_vlm.agent.state import Episode, EpisodeState, finish
 from agentic_vlm.agent.task import EpisodeTask
 from agentic_vlm.backends.base import FinishReason, Request, SamplingParams
 from agentic_vlm.backends.colocated import ColocatedPolicy
-from agentic_vlm.backends.engine import EnginePrompt, EngineSampling, Sampled
+from agentic_vlm.backends.engine import EnginePrompt, Sampled
 from agentic_vlm.backends.local import InProcessPolicy
+from agentic_vlm.backends.turns import EngineSampling
 from agentic_vlm.errors import ExactnessError
 from agentic_vlm.schema import ProbeMode, StopReason
 from agentic_vlm.training.buffer import check_buffer, check_split
@@ -285,13 +286,13 @@ async def _ask_spoiled(
     done: list[str | None] = []
 
     class Spoiling(ColocatedPolicy):
-        def _add(self, asked: Any, running: Any) -> None:
+        def _add(self, asked: Any) -> None:
             if kind == "picture":
                 done.append(spoil_pictures(rng, asked.prompt["multi_modal_data"]["image"]))
             else:
                 ids = asked.prompt["prompt_token_ids"]
                 done.append(spoil_tokens(rng, ids, list(range(len(ids)))))
-            super()._add(asked, running)
+            super()._add(asked)
 
     policy = Spoiling(_Ending(context), processor, policy_id="m")
     ids, images = context.ids, list(context.images)
