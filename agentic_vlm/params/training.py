@@ -96,7 +96,9 @@ class TrainRlParams(Section):
     num_minibatches: PositiveInt = 1
     """Optimiser updates per step. Release: 8."""
     learning_rate: PositiveFloat = 1e-4
-    """Constant learning rate of AdamW. Paper: 1e-6; pocket: a model of 2 M parameters."""
+    """Learning rate of AdamW. Paper: 1e-6; pocket: a model of 2 M parameters."""
+    schedule: Literal["constant", "linear"] = "constant"
+    """What becomes of the rate: it stays, or falls to nothing at the last update. Paper: stays."""
     lora_rank: PositiveInt | None = None
     """Rank of LoRA updates of the language model; absent trains everything. Paper: none."""
     freeze_vision: bool = False

@@ -288,6 +288,35 @@ def test_the_vision_tower_moves_unless_it_is_frozen(
     assert all(weight.requires_grad for weight in model.parameters())
 
 
+@pytest.mark.parametrize(
+    ("schedule", "rates"),
+    [("constant", [1e-3] * 4), ("linear", [1e-3, 7.5e-4, 5e-4, 2.5e-4])],
+)
+def test_the_rate_stays_or_falls_with_every_update(
+    processor: Any,
+    renderer: Renderer,
+    loop: LoopThread,
+    tmp_path: Path,
+    schedule: str,
+    rates: list[float],
+) -> None:
+    raw = _PARAMS.model_dump() | {"schedule": schedule, "num_steps": 2, "num_minibatches": 2}
+    params = TrainRlParams.model_validate(raw)
+    log = train_rl(
+        build_model(processor.tokenizer, seed=0, hidden=32, layers=2),
+        processor,
+        make_roller(renderer, loop, params=params),
+        ["s1", "s2"],
+        params,
+        seed=0,
+        scratch=tmp_path,
+        on_weights=lambda: None,
+        on_rollouts=lambda step, rows, advantages: None,
+        on_step=lambda step: None,
+    )
+    assert [row["learning_rate"] for row in log if "learning_rate" in row] == pytest.approx(rates)
+
+
 def test_under_outages_the_update_is_that_on_the_unaffected_rollouts(
     processor: Any,
     renderer: Renderer,
