@@ -69,7 +69,7 @@ def _servers(params: Params) -> Iterator[AgenticError]:
 def _engine(params: Params) -> Iterator[AgenticError]:
     if params.model.policy == "vllm_colocated" and find_spec("vllm") is None:
         what = "vLLM is not installed"
-        fix = "pip install 'agentic-vlm[gpu]' in an environment of its own, or sample in_process"
+        fix = "install the extra `gpu` with uv (docs/training.md), or sample in_process"
         yield InfrastructureError("model.policy: vllm_colocated", what, fix)
 
 

@@ -99,7 +99,7 @@ CLAIMS = (
           _RATE, _DIRECT, _SFT, _BASE, source="tool-use analysis"),
     Claim("F3", "RL improves on the cold start on tool questions.",
           _ACCURACY, _TOOL, _RL, _SFT, source="ablation of RL data"),
-    Claim("F4", "RL beats rejection sampling from the cold start, at equal steps, tool questions.",
+    Claim("F4", "RL beats rejection sampling from the cold start, in equal time, tool questions.",
           _ACCURACY, _TOOL, _RL, _rl("rejection"), source="reviewer 3"),
     Claim("F5", "RL makes tool use selective: it calls on fewer direct questions than before.",
           _RATE, _DIRECT, _RL, _SFT, _DOWN, source="tool-use analysis"),
@@ -194,7 +194,7 @@ CLAIMS = (
     Claim("F37", "Novel tools: search tools under new names fail less than 0.1 calls more often.",
           Measure.FAILED_CALLS, _TOOL, _rl("renamed_tools", _SEARCH), _rl("grpo", _SEARCH),
           _DOWN, 0.1, source="reviewer 3"),
-    Claim("F38", "RL beats rejection sampling from the policy of each step, at equal steps.",
+    Claim("F38", "RL beats rejection sampling from the policy of each step, in equal time.",
           _ACCURACY, _TOOL, _RL, _rl("online_rejection"), source="reviewer 3"),
     # The paper's cold start has calls in nearly all of its trajectories, the pocket's in three of
     # four: F2 and F5 once more where all have.

@@ -64,8 +64,8 @@ def find_vllm() -> Any:
         raise InfrastructureError(
             "model.policy: vllm_colocated",
             f"vLLM cannot be imported: {fault}",
-            "pip install 'agentic-vlm[gpu]' in an environment of its own, or set "
-            "model.policy: in_process",
+            "install the extra `gpu` with uv in an environment of its own (docs/training.md), or "
+            "set model.policy: in_process",
         ) from fault
 
 

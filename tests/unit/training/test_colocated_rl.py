@@ -178,7 +178,7 @@ def test_a_missing_vllm_is_named_with_what_to_install(
             scratch=tmp_path,
             loop=loop,
         )
-    assert "agentic-vlm[gpu]" in caught.value.fix
+    assert "extra `gpu`" in caught.value.fix
 
 
 @pytest.mark.parametrize("text", ["much", "0", "1.5", "-0.1"])
