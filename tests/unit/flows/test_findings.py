@@ -258,7 +258,8 @@ def test_experiments_at_once_share_the_cores_unless_the_environment_says_how(mon
 
 def test_the_grid_can_be_cut_down():
     plan = plan_experiments(read_grid(GRID), seeds=(4,), variants=("rejection",))
-    assert plan == [Experiment(4, "rejection", ("train_rl.method=rejection",), ("rl",))]
+    overrides = ("train_rl.method=rejection", "train_rl.num_steps=67")
+    assert plan == [Experiment(4, "rejection", overrides, ("rl",))]
     assert plan[0].targets == ("evaluate@rl",)
 
 
