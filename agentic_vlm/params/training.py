@@ -97,8 +97,9 @@ class TrainRlParams(Section):
     """Optimiser updates per step. Release: 8."""
     learning_rate: PositiveFloat = 1e-4
     """Learning rate of AdamW. Paper: 1e-6; pocket: a model of 2 M parameters."""
-    schedule: Literal["constant", "linear"] = "constant"
-    """What becomes of the rate: it stays, or falls to nothing at the last update. Paper: stays."""
+    learning_rate_schedule: Literal["constant", "linear"] = "constant"
+    """`linear` falls to nothing at the last update. Paper: constant. The pocket has `linear`
+    (docs/decisions/0014-pocket-rl.md)."""
     lora_rank: PositiveInt | None = None
     """Rank of LoRA updates of the language model; absent trains everything. Paper: none."""
     freeze_vision: bool = False

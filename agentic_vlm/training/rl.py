@@ -166,7 +166,7 @@ def _config(params: TrainRlParams, *, seed: int, scratch: Path) -> GRPOConfig:
         num_generations=params.group_size,
         max_steps=params.num_steps * params.num_minibatches,
         learning_rate=params.learning_rate,
-        lr_scheduler_type=params.schedule,
+        lr_scheduler_type=params.learning_rate_schedule,
         max_grad_norm=1.0,
         loss_type=params.loss,
         scale_rewards=params.scale_rewards,

@@ -2,7 +2,6 @@
 
 import dataclasses
 import inspect
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -106,23 +105,31 @@ def make_roller(
     )
 
 
+class _Run(NamedTuple):
+    """What came out of a training."""
+
+    steps: list[tuple[int, Sequence[RewardedEpisode], Sequence[float | None]]]
+    """Step, rollouts and advantages."""
+    log: list[dict[str, float]]
+
+
 def _train(
-    model: Any, processor: Any, roller: Roller, scratch: Path
-) -> list[tuple[int, Sequence[RewardedEpisode], Sequence[float | None]]]:
-    seen: list[tuple[int, Sequence[RewardedEpisode], Sequence[float | None]]] = []
-    train_rl(
+    model: Any, processor: Any, roller: Roller, scratch: Path, params: TrainRlParams = _PARAMS
+) -> _Run:
+    steps: list[tuple[int, Sequence[RewardedEpisode], Sequence[float | None]]] = []
+    log = train_rl(
         model,
         processor,
         roller,
         ["s1", "s2"],
-        _PARAMS,
+        params,
         seed=0,
         scratch=scratch,
         on_weights=lambda: None,
-        on_rollouts=lambda step, rows, advantages: seen.append((step, list(rows), advantages)),
+        on_rollouts=lambda step, rows, advantages: steps.append((step, list(rows), advantages)),
         on_step=lambda step: None,
     )
-    return seen
+    return _Run(steps, log)
 
 
 def test_trl_scores_episodes_with_0_to_3_pictures_as_single_forward_passes_do(
@@ -161,8 +168,8 @@ def test_trl_scores_episodes_with_0_to_3_pictures_as_single_forward_passes_do(
             return out
 
     monkeypatch.setattr(rl_module, "AgentGRPOTrainer", Probed)
-    seen = _train(model, processor, make_roller(renderer, loop), tmp_path)
-    num_pictures = {len(rollout.episode.context.images) for rollout in seen[0][1]}  # type: ignore[union-attr]
+    steps = _train(model, processor, make_roller(renderer, loop), tmp_path).steps
+    num_pictures = {len(rollout.episode.context.images) for rollout in steps[0][1]}  # type: ignore[union-attr]
     assert len(checked) == 8
     assert len(num_pictures) > 2
     assert max(checked) < 1e-4
@@ -171,9 +178,8 @@ def test_trl_scores_episodes_with_0_to_3_pictures_as_single_forward_passes_do(
 def test_right_answers_get_positive_and_wrong_ones_negative_advantages(
     model: Any, processor: Any, renderer: Renderer, loop: LoopThread, tmp_path: Path
 ) -> None:
-    ((step, rollouts, advantages),) = _train(
-        model, processor, make_roller(renderer, loop), tmp_path
-    )
+    run = _train(model, processor, make_roller(renderer, loop), tmp_path)
+    ((step, rollouts, advantages),) = run.steps
     assert step == 0
     for group in {rollout.group_id for rollout in rollouts}:
         pairs = [
@@ -197,9 +203,8 @@ def test_an_outage_leaves_a_rollout_out_of_its_group(
             raise BackendUnavailable("server", "is gone", "start it")
         return _write(request)
 
-    ((_, rollouts, advantages),) = _train(
-        model, processor, make_roller(renderer, loop, write=write), tmp_path
-    )
+    run = _train(model, processor, make_roller(renderer, loop, write=write), tmp_path)
+    ((_, rollouts, advantages),) = run.steps
     lost = [at for at, rollout in enumerate(rollouts) if rollout.reward is None]
     assert len(lost) == 1
     assert advantages[lost[0]] is None
@@ -220,7 +225,11 @@ class _Update(NamedTuple):
 
 
 def _one_update(
-    processor: Any, roller: Roller, scratch: Path, monkeypatch: pytest.MonkeyPatch
+    processor: Any,
+    roller: Roller,
+    scratch: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    params: TrainRlParams = _PARAMS,
 ) -> _Update:
     """Run one step and return the gradient that the optimiser got."""
     model = build_model(processor.tokenizer, seed=0, hidden=32, layers=2)
@@ -231,7 +240,7 @@ def _one_update(
             gradients.update({name: p.grad.clone() for name, p in model.named_parameters()})
 
     monkeypatch.setattr(rl_module, "StepReporter", lambda on_step: Keep())
-    ((_, rollouts, advantages),) = _train(model, processor, roller, scratch)
+    ((_, rollouts, advantages),) = _train(model, processor, roller, scratch, params).steps
     twin = build_model(processor.tokenizer, seed=0, hidden=32, layers=2)
     return _Update(rollouts, advantages, gradients, twin)
 
@@ -274,14 +283,12 @@ def test_the_vision_tower_moves_unless_it_is_frozen(
     renderer: Renderer,
     loop: LoopThread,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     freezes: bool,
 ) -> None:
     params = _PARAMS.model_copy(update={"freeze_vision": freezes})
-    monkeypatch.setattr(sys.modules[__name__], "_PARAMS", params)
     model = build_model(processor.tokenizer, seed=0, hidden=32, layers=2)
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
-    _train(model, processor, make_roller(renderer, loop, params=params), tmp_path)
+    _train(model, processor, make_roller(renderer, loop, params=params), tmp_path, params)
     moved = {name for name, weight in model.named_parameters() if not weight.equal(before[name])}
     assert any(".visual." in name for name in moved) is not freezes
     assert any(".visual." not in name for name in moved)
@@ -300,20 +307,11 @@ def test_the_rate_stays_or_falls_with_every_update(
     schedule: str,
     rates: list[float],
 ) -> None:
-    raw = _PARAMS.model_dump() | {"schedule": schedule, "num_steps": 2, "num_minibatches": 2}
-    params = TrainRlParams.model_validate(raw)
-    log = train_rl(
-        build_model(processor.tokenizer, seed=0, hidden=32, layers=2),
-        processor,
-        make_roller(renderer, loop, params=params),
-        ["s1", "s2"],
-        params,
-        seed=0,
-        scratch=tmp_path,
-        on_weights=lambda: None,
-        on_rollouts=lambda step, rows, advantages: None,
-        on_step=lambda step: None,
-    )
+    changes = {"learning_rate_schedule": schedule, "num_steps": 2, "num_minibatches": 2}
+    params = TrainRlParams.model_validate(_PARAMS.model_dump() | changes)
+    model = build_model(processor.tokenizer, seed=0, hidden=32, layers=2)
+    roller = make_roller(renderer, loop, params=params)
+    log = _train(model, processor, roller, tmp_path, params).log
     assert [row["learning_rate"] for row in log if "learning_rate" in row] == pytest.approx(rates)
 
 
@@ -345,8 +343,7 @@ def test_under_outages_the_update_is_that_on_the_unaffected_rollouts(
     roller.kit = dataclasses.replace(
         roller.kit, sandbox=Flaky({"image_1": _SHOWN}), provider=FakeSearch(num_outages=2)
     )
-    monkeypatch.setattr(sys.modules[__name__], "_PARAMS", params)
-    update = _one_update(processor, roller, tmp_path, monkeypatch)
+    update = _one_update(processor, roller, tmp_path, monkeypatch, params)
     lost = [rollout for rollout in update.rollouts if rollout.reward is None]
     assert hit
     assert 2 <= len(lost) <= 8
