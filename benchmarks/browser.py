@@ -17,6 +17,7 @@ from typing import Any
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _PATIENCE_S = 120.0
+_TWO_FRAMES = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 _OPTIONS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -67,8 +68,10 @@ class Page:
         self.wait_for("document.body && document.body.dataset.listedAfterMs !== undefined")
 
     def look(self, script: str) -> Any:
-        """Return the value of an expression in the page."""
-        found = self.call("Runtime.evaluate", expression=script, returnByValue=True)
+        """Return the value of an expression in the page; a promise is waited for."""
+        found = self.call(
+            "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
+        )
         if "exceptionDetails" in found:
             raise RuntimeError(f"{script}: {found['exceptionDetails']['text']}")
         return found["result"].get("value")
@@ -105,6 +108,8 @@ class Page:
 
     def photograph(self, path: Path) -> None:
         """Write a picture of what is seen."""
+        # What a script has just changed is seen from the second frame on.
+        self.look(_TWO_FRAMES)
         content = self.call("Page.captureScreenshot", format="png")["data"]
         path.write_bytes(base64.b64decode(content))
 

@@ -80,7 +80,7 @@ class Packer:
         *,
         encoder: PictureEncoder | None,
         share_prompts: bool,
-        max_pixel_bytes: int = 512 * 2**20,
+        max_pixel_bytes: int = 256 * 2**20,
         needs_picture: bool = False,
     ) -> None:
         """Keep the parts.

@@ -32,6 +32,7 @@ from agentic_vlm.schema import (
 )
 from agentic_vlm.tools.toolbox import Toolkit
 from agentic_vlm.training.episode_files import read_episodes, write_episodes
+from agentic_vlm.training.host_memory import release_freed_memory
 from agentic_vlm.training.loop_thread import LoopThread
 from agentic_vlm.training.resume import text_digest
 from agentic_vlm.training.stored_images import DecodedPictures, File, store_images
@@ -40,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 _SEARCHES = ("search", "image_search")
 _MAX_DECODED_BYTES = 256 * 2**20
-"""Decoded pictures of finished episodes that are held at a time."""
+"""Decoded pictures of finished episodes that are held at a time, about 64 of a million pixels."""
 
 
 class Pictures(Protocol):
@@ -125,6 +126,7 @@ class Roller:
             tasks.append(self._task(sample_id, attempt=step * self._params.group_size + number))
         episodes, version = self._episodes(tasks, step, step if version is None else version)
         self.on_sampled()
+        release_freed_memory()
         return self.loop.run(self._reward_all(tasks, episodes, step, version))
 
     def roll_held_out(self, sample_ids: Sequence[str], *, step: int) -> list[RewardedEpisode]:

@@ -134,4 +134,6 @@ def _decode(png: bytes) -> Image.Image:
 
 
 def _num_bytes(image: Image.Image) -> int:
-    return image.width * image.height * len(image.getbands())
+    # Pillow holds every picture of more than one channel in four bytes per pixel.
+    num_channels = len(image.getbands())
+    return image.width * image.height * (1 if num_channels == 1 else 4)
