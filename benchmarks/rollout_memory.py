@@ -20,129 +20,54 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from figures import finish
-from PIL import Image
+from scripted_rollouts import GROUP, NUM_CALLS, draw, make_roller, make_samples, write_turn
 
 from agentic_vlm.agent.render import Renderer
 from agentic_vlm.backends.base import Request
 from agentic_vlm.backends.scripted import ScriptedPolicy
-from agentic_vlm.params import AgentParams, GradingParams, SearchParams, TrainRlParams, VisionParams
-from agentic_vlm.sandbox.base import CellResult, CellStatus
-from agentic_vlm.sandbox.fake import FakeSandbox, FakeSession
-from agentic_vlm.schema import AnswerType, CuratedSample, ImageRef
-from agentic_vlm.search.fake import FakeSearch
-from agentic_vlm.store import ImageStore, ImageWriter
-from agentic_vlm.tools.toolbox import Toolkit
+from agentic_vlm.params import TrainRlParams, VisionParams
 from agentic_vlm.training.loop_thread import LoopThread
 from agentic_vlm.training.rl import train_rl
-from agentic_vlm.training.rollouts import RewardedEpisode, Roller
+from agentic_vlm.training.rollouts import RewardedEpisode
 from agentic_vlm.vision import encode_png
 from agentic_vlm.world.base_model import build_model, build_processor
 
-_NUM_CALLS = 3
-_GROUP = 16
-_CALL = "Look.</think><code>\n```python\nimage_1\n```\n</code>"
 # Few vision tokens per picture: the figure is about pixels in host memory.
 _VISION = VisionParams(min_pixels=3136, max_pixels=3136)
 
 
-def draw(seed: int, side: int) -> Image.Image:
-    """Return noise of three bits per channel: its file is about as large as that of a photo."""
-    noise = np.random.default_rng(seed).integers(0, 8, (side, side, 3), dtype=np.uint8) * 32
-    return Image.fromarray(noise)
-
-
-class _Session(FakeSession):
-    """Each cell shows a picture that was never seen before."""
-
-    def __init__(self, side: int, *, seed: int) -> None:
-        super().__init__({}, (), seed=seed)
-        self._side = side
-
-    async def run_cell(self, code: str) -> CellResult:
-        self.codes.append(code)
-        shown = draw(self.seed * 8 + len(self.codes), self._side)
-        return CellResult(CellStatus.OK, images=(shown,))
-
-
-class _Sandbox(FakeSandbox):
-    """Remembers no session, as a real one remembers none that was closed."""
-
-    def __init__(self, side: int) -> None:
-        super().__init__()
-        self._side = side
-
-    async def open(self, images: Sequence[Image.Image], *, seed: int) -> FakeSession:
-        return _Session(self._side, seed=seed)
-
-
 def _write(request: Request) -> str:
-    lead = "<think>" if request.turn == 0 else ""
-    if request.turn < _NUM_CALLS:
-        return lead + _CALL
     # Every other rollout is right, so that every group teaches something.
-    return f"So.</think><answer>{int(request.episode_id, 16) % 2}</answer>"
-
-
-def make_samples(folder: Path, number: int, side: int) -> tuple[list[CuratedSample], int]:
-    """Write the pictures of the prompts; return samples and the bytes of the pictures."""
-    samples, size = [], 0
-    with ImageWriter(folder) as writer:
-        for at in range(number):
-            picture = draw(10**12 + at, side)
-            size += len(encode_png(picture))
-            samples.append(_sample(at, writer.add(picture)))
-    return samples, size
-
-
-def _sample(number: int, ref: ImageRef) -> CuratedSample:
-    return CuratedSample(
-        sample_id=f"s{number:06d}",
-        source="benchmark",
-        source_row_id=str(number),
-        split="train",
-        family="reasoning",
-        question=f"Question {number}: what is one?",
-        answer="1",
-        answer_type=AnswerType.INTEGER,
-        images=(ref,),
-    )
+    return write_turn(request.turn, is_right=int(request.episode_id, 16) % 2 == 1)
 
 
 def run_step(num_rollouts: int, side: int, folder: Path) -> dict[str, float]:
     """Run a step in this process; return its peak and the encoded bytes of its pictures."""
-    samples, encoded = make_samples(folder / "images", num_rollouts // _GROUP, side)
+    samples, encoded = make_samples(folder / "images", num_rollouts // GROUP, side)
     processor = build_processor(min_pixels=_VISION.min_pixels, max_pixels=_VISION.max_pixels)
     model = build_model(processor.tokenizer, seed=0, hidden=32, layers=2)
     renderer = Renderer(processor.tokenizer, vision=_VISION)
     params = TrainRlParams(
-        num_steps=1, prompts_per_step=len(samples), group_size=_GROUP, save_every=10
+        num_steps=1, prompts_per_step=len(samples), group_size=GROUP, save_every=10
     )
     loop = LoopThread()
-    roller = Roller(
+    roller = make_roller(
         ScriptedPolicy(_write, encoder=renderer),
-        renderer=renderer,
-        kit=Toolkit(
-            agent=AgentParams(max_concurrent=128),
-            vision=_VISION,
-            search=SearchParams(),
-            sandbox=_Sandbox(side),
-            provider=FakeSearch(),
-        ),
-        loop=loop,
-        samples={sample.sample_id: sample for sample in samples},
-        pictures=ImageStore.open(folder / "images"),
+        renderer,
+        samples,
+        folder=folder / "images",
+        side=side,
+        vision=_VISION,
         params=params,
-        grading=GradingParams(),
-        seed=0,
+        loop=loop,
     )
     made: dict[str, int] = {}
 
     def count(step: int, rollouts: Sequence[RewardedEpisode], advantages: Any) -> None:
         for rollout in rollouts:
-            if len(rollout.episode.trajectory.turns) != _NUM_CALLS + 1:
+            if len(rollout.episode.trajectory.turns) != NUM_CALLS + 1:
                 raise RuntimeError("a rollout ended early: the figures mean nothing")
             made.update({sha: len(png) for sha, png in rollout.episode.pictures.items()})
 

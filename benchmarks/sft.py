@@ -44,7 +44,7 @@ from agentic_vlm.world.base_model import build_model, build_processor
 from agentic_vlm.world.drawing import derive_rng
 from agentic_vlm.world.scenes import make_plates
 
-_TEXT = {
+SHAPES = {
     "3b": {
         "hidden_size": 2048,
         "intermediate_size": 11008,
@@ -60,6 +60,7 @@ _TEXT = {
         "num_key_value_heads": 4,
     },
 }
+"""Text towers of Qwen2.5-VL by size."""
 _PEAK_FLOPS = 989e12
 """Dense bf16 of an H100 or H200."""
 
@@ -88,7 +89,7 @@ def build(shape: str, processor: Any) -> Any:
     if shape == "pocket":
         return build_model(processor.tokenizer, seed=0)
     ids = processor.tokenizer.convert_tokens_to_ids
-    text = {**_TEXT[shape], "vocab_size": 152064, "max_position_embeddings": 32768}
+    text = {**SHAPES[shape], "vocab_size": 152064, "max_position_embeddings": 32768}
     text["rope_parameters"] = {
         "rope_type": "default",
         "rope_theta": 1e6,
@@ -210,7 +211,7 @@ def mfu(model: Any, lengths: Sequence[int], rate: float) -> float:
 def main() -> int:
     """Measure and print JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--shape", choices=["pocket", *_TEXT], default="pocket")
+    parser.add_argument("--shape", choices=["pocket", *SHAPES], default="pocket")
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--scale", type=int, default=1, help="how wordy the trajectories are")
