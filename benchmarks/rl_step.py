@@ -27,7 +27,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 from figures import finish
-from scripted_rollouts import GROUP, NUM_CALLS, make_roller, make_samples, write_turn
+from scripted_rollouts import GROUP, NUM_CALLS, make_samples, train_on_script, write_turn
 from sft import SHAPES, build
 
 from agentic_vlm.agent.render import Renderer
@@ -37,9 +37,7 @@ from agentic_vlm.backends.local import InProcessPolicy
 from agentic_vlm.params import TrainRlParams, VisionParams
 from agentic_vlm.stage import num_threads
 from agentic_vlm.training.agent_grpo import AgentGRPOTrainer
-from agentic_vlm.training.loop_thread import LoopThread
-from agentic_vlm.training.rl import train_rl
-from agentic_vlm.training.rollouts import Roller
+from agentic_vlm.training.rollouts import RewardedEpisode, Roller
 from agentic_vlm.world.base_model import build_processor
 
 
@@ -50,17 +48,23 @@ class ScriptedSampler(Sampler):
         """Ban one token, as a policy does some; the script holds none of those."""
         super().__init__(model, processor, banned_ids=[processor.image_token_id])
         self._mark: int = processor.tokenizer.convert_tokens_to_ids("<|im_start|>")
+        # Encoded once: the time of a turn is that of the model.
+        self._scripts = {
+            (turn, is_right): self._encode(turn, is_right=is_right)
+            for turn in range(NUM_CALLS + 1)
+            for is_right in (False, True)
+        }
         self.num_tokens = 0
 
-    def _script(self, row: Row) -> list[int]:
-        # System, user and assistant open a context; each call adds an observation and a turn.
-        turn = (row.ids.count(self._mark) - 3) // 2
-        text = write_turn(turn, is_right=row.seed % 2 == 1)
+    def _encode(self, turn: int, *, is_right: bool) -> list[int]:
         ends = "" if turn < NUM_CALLS else "<|im_end|>"
-        return list(self._tokenizer.encode(text + ends, add_special_tokens=False))
+        text = write_turn(turn, is_right=is_right) + ends
+        return list(self._tokenizer.encode(text, add_special_tokens=False))
 
     def _is_finished(self, row: Row, out: Continuation) -> bool:
-        script = self._script(row)
+        # System, user and assistant open a context; each call adds an observation and a turn.
+        turn = (row.ids.count(self._mark) - 3) // 2
+        script = self._scripts[turn, row.seed % 2 == 1]
         out.ids[-1] = script[len(out.ids) - 1]
         self.num_tokens += 1
         is_finished = len(out.ids) == len(script)
@@ -120,7 +124,7 @@ def run_steps(shape: str, folder: Path, *, prompts: int, steps: int, side: int) 
     )
     policy = InProcessPolicy(model, processor, policy_id="script")
     sampler = policy.sampler = ScriptedSampler(model, processor)
-    loop, clock = LoopThread(), Clock()
+    clock = Clock()
     ends: list[float] = []
     num_trained = 0
 
@@ -132,41 +136,30 @@ def run_steps(shape: str, folder: Path, *, prompts: int, steps: int, side: int) 
             clock.seconds.clear()
             sampler.num_tokens = num_trained = 0
 
-    def count(step: int, rollouts: Sequence[Any], advantages: Any) -> None:
+    def count(rollouts: Sequence[RewardedEpisode]) -> None:
         nonlocal num_trained
-        for rollout in rollouts:
-            if len(rollout.episode.trajectory.turns) != NUM_CALLS + 1:
-                raise RuntimeError("a rollout ended early: the figures mean nothing")
-            num_trained += rollout.episode.context.num_tokens
+        contexts = [rollout.episode.context for rollout in rollouts]
+        num_trained += sum(context.num_tokens for context in contexts if context is not None)
 
     with ExitStack() as patches:
         for name, owner, method in _PARTS:
             timed = clock.timed(name, getattr(owner, method))
             # A plain function, so that it is bound as a method.
             patches.enter_context(patch.object(owner, method, timed))
-        roller = make_roller(
+        train_on_script(
+            model,
+            processor,
             policy,
             renderer,
             samples,
-            folder=folder / "images",
+            params,
+            folder=folder,
             side=side,
             vision=vision,
-            params=params,
-            loop=loop,
-        )
-        train_rl(
-            model,
-            processor,
-            roller,
-            sorted(sample.sample_id for sample in samples),
-            params,
-            seed=0,
-            scratch=folder / "trainer",
-            on_weights=sampler.forget,
             on_rollouts=count,
+            on_weights=sampler.forget,
             on_step=end_step,
         )
-    loop.close()
     parts = {name: seconds / steps for name, seconds in clock.seconds.items()}
     parts["loop"] = parts.pop("rollouts") - parts["sampling"]
     total = (ends[-1] - ends[0]) / steps

@@ -18,18 +18,15 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from figures import finish
-from scripted_rollouts import GROUP, NUM_CALLS, draw, make_roller, make_samples, write_turn
+from scripted_rollouts import GROUP, draw, make_samples, train_on_script, write_turn
 
 from agentic_vlm.agent.render import Renderer
 from agentic_vlm.backends.base import Request
 from agentic_vlm.backends.scripted import ScriptedPolicy
 from agentic_vlm.params import TrainRlParams, VisionParams
-from agentic_vlm.training.loop_thread import LoopThread
-from agentic_vlm.training.rl import train_rl
 from agentic_vlm.training.rollouts import RewardedEpisode
 from agentic_vlm.vision import encode_png
 from agentic_vlm.world.base_model import build_model, build_processor
@@ -52,38 +49,24 @@ def run_step(num_rollouts: int, side: int, folder: Path) -> dict[str, float]:
     params = TrainRlParams(
         num_steps=1, prompts_per_step=len(samples), group_size=GROUP, save_every=10
     )
-    loop = LoopThread()
-    roller = make_roller(
+    made: dict[str, int] = {}
+
+    def count(rollouts: Sequence[RewardedEpisode]) -> None:
+        for rollout in rollouts:
+            made.update({sha: len(png) for sha, png in rollout.episode.pictures.items()})
+
+    train_on_script(
+        model,
+        processor,
         ScriptedPolicy(_write, encoder=renderer),
         renderer,
         samples,
-        folder=folder / "images",
+        params,
+        folder=folder,
         side=side,
         vision=_VISION,
-        params=params,
-        loop=loop,
-    )
-    made: dict[str, int] = {}
-
-    def count(step: int, rollouts: Sequence[RewardedEpisode], advantages: Any) -> None:
-        for rollout in rollouts:
-            if len(rollout.episode.trajectory.turns) != NUM_CALLS + 1:
-                raise RuntimeError("a rollout ended early: the figures mean nothing")
-            made.update({sha: len(png) for sha, png in rollout.episode.pictures.items()})
-
-    train_rl(
-        model,
-        processor,
-        roller,
-        sorted(sample.sample_id for sample in samples),
-        params,
-        seed=0,
-        scratch=folder / "trainer",
-        on_weights=lambda: None,
         on_rollouts=count,
-        on_step=lambda step: None,
     )
-    loop.close()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {
         "peak_bytes": float(peak),

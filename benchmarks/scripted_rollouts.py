@@ -1,7 +1,8 @@
 """Rollouts whose words are fixed: each looks at three pictures that tools made, then answers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -16,7 +17,8 @@ from agentic_vlm.search.fake import FakeSearch
 from agentic_vlm.store import ImageStore, ImageWriter
 from agentic_vlm.tools.toolbox import Toolkit
 from agentic_vlm.training.loop_thread import LoopThread
-from agentic_vlm.training.rollouts import Roller
+from agentic_vlm.training.rl import train_rl
+from agentic_vlm.training.rollouts import RewardedEpisode, Roller
 from agentic_vlm.vision import encode_png
 
 NUM_CALLS = 3
@@ -89,19 +91,34 @@ def _sample(number: int, ref: ImageRef) -> CuratedSample:
     )
 
 
-def make_roller(
+def train_on_script(
+    model: Any,
+    processor: Any,
     policy: Policy,
     renderer: Renderer,
     samples: Sequence[CuratedSample],
+    params: TrainRlParams,
     *,
     folder: Path,
     side: int,
     vision: VisionParams,
-    params: TrainRlParams,
-    loop: LoopThread,
-) -> Roller:
-    """Return what samples the rollouts; `folder` holds the pictures of the prompts."""
-    return Roller(
+    on_rollouts: Callable[[Sequence[RewardedEpisode]], None],
+    on_weights: Callable[[], None] = lambda: None,
+    on_step: Callable[[int], None] = lambda step: None,
+) -> None:
+    """Train on rollouts of a policy that follows the script; `folder` holds `images`.
+
+    Raises:
+        RuntimeError: a rollout ended early, so that figures would mean nothing.
+    """
+
+    def check(step: int, rollouts: Sequence[RewardedEpisode], advantages: Any) -> None:
+        if any(len(one.episode.trajectory.turns) != NUM_CALLS + 1 for one in rollouts):
+            raise RuntimeError("a rollout ended early: the figures mean nothing")
+        on_rollouts(rollouts)
+
+    loop = LoopThread()
+    roller = Roller(
         policy,
         renderer=renderer,
         kit=Toolkit(
@@ -113,8 +130,21 @@ def make_roller(
         ),
         loop=loop,
         samples={sample.sample_id: sample for sample in samples},
-        pictures=ImageStore.open(folder),
+        pictures=ImageStore.open(folder / "images"),
         params=params,
         grading=GradingParams(),
         seed=0,
     )
+    train_rl(
+        model,
+        processor,
+        roller,
+        sorted(sample.sample_id for sample in samples),
+        params,
+        seed=0,
+        scratch=folder / "trainer",
+        on_weights=on_weights,
+        on_rollouts=check,
+        on_step=on_step,
+    )
+    loop.close()
