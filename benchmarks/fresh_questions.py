@@ -59,6 +59,7 @@ def prepare(root: Path, options: argparse.Namespace, models: Sequence[str]) -> N
         f"ingest.sources={json.dumps([changed])}",
         f"evaluate.suites={json.dumps([options.suite])}",
         f"evaluate.modes={json.dumps(modes)}",
+        f"evaluate.temperature={options.temperature}",
     ]
     write_params(root / "params.yaml", overrides=overrides)
     ingest.STAGE.execute(ingest.run, root=root)
@@ -138,6 +139,7 @@ def main() -> int:
     parser.add_argument("--suite", default="dev", help="name that the questions are drawn from")
     parser.add_argument("--tool", type=int, default=168, help="tool questions per family")
     parser.add_argument("--direct", type=int, default=126, help="direct questions per family")
+    parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy")
     parser.add_argument("--model", action="append", default=[], metavar="NAME=FOLDER")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
@@ -146,7 +148,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder), options, models)
         figures = compare(ask(Path(folder), named))
-    finish({"world_seed": options.world_seed, "suite": options.suite, **figures}, options.out)
+    asked = {name: getattr(options, name) for name in ("world_seed", "suite", "temperature")}
+    finish({**asked, **figures}, options.out)
     return 0
 
 

@@ -215,7 +215,7 @@ def test_the_most_telling_experiments_come_first():
         "seed-0-grpo", "seed-0-rejection", "seed-0-online_rejection", "seed-0-no_cold_start",
         "seed-0-efficiency", "seed-1-grpo",
     ]  # fmt: skip
-    assert len(set(names)) == len(names) == 25
+    assert len(set(names)) == len(names) == 31
 
 
 def test_other_seeds_run_every_variant_one_seed_after_another():
