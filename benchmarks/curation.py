@@ -218,8 +218,8 @@ def write_project(root: Path, num_rows: int) -> None:
                 recent = [*recent[-40:], question]
             row = {"id": str(number), "question": question, "answer": str(len(question))}
             file.write(json.dumps(row) + "\n")
-    source = {"type": "json_lines", "name": "rows", "path": "rows.jsonl", "images": None}
-    source |= {"suite": None, "family": "text", "columns": {}, "share": 1.0}
+    source: dict[str, Any] = {"type": "json_lines", "name": "rows", "path": "rows.jsonl"}
+    source |= {"images": None, "suite": None, "family": "text", "columns": {}, "share": 1.0}
     held_out = {**source, "name": "held_out", "path": "suite.jsonl", "suite": "held_out"}
     lines = (root / "rows.jsonl").open(encoding="utf-8")
     (root / "suite.jsonl").write_text("".join(itertools.islice(lines, 100)), encoding="utf-8")

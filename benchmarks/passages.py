@@ -37,7 +37,8 @@ class Question:
 
 def read_xquad(path: Path) -> tuple[list[Passage], list[Question]]:
     """Return the paragraphs and questions of a SQuAD file."""
-    passages, questions = [], []
+    passages: list[Passage] = []
+    questions: list[Question] = []
     for article in json.loads(path.read_text(encoding="utf-8"))["data"]:
         title = article["title"].replace("_", " ")
         for paragraph in article["paragraphs"]:

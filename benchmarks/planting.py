@@ -3,7 +3,7 @@
 import io
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +24,7 @@ class Plantation:
     """Rows in the order in which they are curated, and what should become of them."""
 
     rows: list[CuratedSample] = field(default_factory=list)
-    suite: list[RawSample] = field(default_factory=list)
+    suite: Sequence[RawSample] = field(default_factory=list)
     pictures: dict[str, Image.Image] = field(default_factory=dict)
     """By digest name."""
     duplicates: set[str] = field(default_factory=set)
@@ -166,7 +166,7 @@ class _Bed:
         self, question: str, answer: str, picture: str | None, *, split: str = "train"
     ) -> CuratedSample:
         self._num += 1
-        images = ()
+        images: tuple[ImageRef, ...] = ()
         if picture is not None:
             seen = self.out.pictures[picture]
             images = (ImageRef(sha256=picture, width_px=seen.width, height_px=seen.height),)

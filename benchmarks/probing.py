@@ -86,7 +86,7 @@ def one_shape(num_samples: int, name: str) -> dict[str, Any]:
         right[sample_id, mode] += outcome
         schedule.record(sample_id, mode, Verdict.CORRECT if outcome else Verdict.INCORRECT)
     decisions = all(
-        pool(*(right[sample_id, mode] for mode in ProbeMode), limit, least)
+        pool(right[sample_id, ProbeMode.DIRECT], right[sample_id, ProbeMode.AGENT], limit, least)
         == pool(sum(direct), sum(tools), limit, least)
         for sample_id, (direct, tools) in table.items()
     )
@@ -125,7 +125,7 @@ def least_attempts(outcomes: list[bool], threshold: int) -> int:
     return K
 
 
-def easy(table: dict[str, Any], sample_id: str, limit: int) -> bool:
+def easy(table: dict[str, tuple[list[bool], list[bool]]], sample_id: str, limit: int) -> bool:
     """Return whether the direct rule rejects a sample."""
     return sum(table[sample_id][0]) > limit
 

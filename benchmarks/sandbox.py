@@ -17,12 +17,14 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from process_tree import private_mib
 
 from agentic_vlm.params.parts import SandboxParams
+from agentic_vlm.sandbox.base import Session
 from agentic_vlm.sandbox.process import ProcessSandbox
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -81,7 +83,7 @@ async def measure_own(scale: float) -> dict[str, Figures]:
         await opened.run_cell("1 + 1")
         closing.append(opened)
 
-    closing: list = []
+    closing: list[Session] = []
 
     async def starts(num: int, *images: Image.Image) -> Figures:
         seconds = []
@@ -183,7 +185,7 @@ async def measure_jupyter(scale: float) -> dict[str, Figures] | str:
     except ImportError as error:
         return f"left out: {error}"
 
-    async def start() -> tuple:
+    async def start() -> tuple[Any, Any]:
         manager = AsyncKernelManager(kernel_name="python3")
         await manager.start_kernel()
         client = manager.client()

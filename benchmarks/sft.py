@@ -89,7 +89,7 @@ def build(shape: str, processor: Any) -> Any:
     if shape == "pocket":
         return build_model(processor.tokenizer, seed=0)
     ids = processor.tokenizer.convert_tokens_to_ids
-    text = {**SHAPES[shape], "vocab_size": 152064, "max_position_embeddings": 32768}
+    text: dict[str, Any] = {**SHAPES[shape], "vocab_size": 152064, "max_position_embeddings": 32768}
     text["rope_parameters"] = {
         "rope_type": "default",
         "rope_theta": 1e6,
@@ -104,7 +104,8 @@ def build(shape: str, processor: Any) -> Any:
         vision_end_token_id=ids("<|vision_end|>"),
     )
     with torch.device("cuda"):
-        model = Qwen2_5_VLForConditionalGeneration(config).to(torch.bfloat16)
+        model: Any = Qwen2_5_VLForConditionalGeneration(config)
+    model.to(torch.bfloat16)
     model.gradient_checkpointing_enable({"use_reentrant": False})
     return model
 

@@ -7,6 +7,7 @@ opening), and the same percentiles by pyarrow over the call timings in Parquet, 
 """
 
 import argparse
+import functools
 import json
 import os
 import platform
@@ -236,7 +237,7 @@ def _ask(index: Path, num_episodes: int, *, repeats: int) -> dict[str, float]:
     for name, (query, values) in questions.items():
         with open_index(index) as connection:
             first, *rest = _costs(
-                lambda q=query, v=values, c=connection: answer(c, q, v), repeats=repeats + 1
+                functools.partial(answer, connection, query, values), repeats=repeats + 1
             )
         figures[f"{name}_s"] = round(statistics.median(cost.wall_s for cost in rest), 4)
         figures[f"{name}_cpu_s"] = round(statistics.median(cost.cpu_s for cost in rest), 4)

@@ -203,8 +203,8 @@ CLAIMS = (
     Claim("F40", "RL after it makes tool use selective: it calls on fewer direct questions.",
           _RATE, _DIRECT, _rl("tool_share_100"), _sft("tool_share_100"), _DOWN,
           source="tool-use analysis"),
-    # F4 looks at greedy answers. RL trains what the policy samples, and imitation keeps the noise of
-    # the policy that it imitates: F3 and F4 once more for sampled answers.
+    # F3 and F4 look at greedy answers. RL trains what the policy samples, and imitation keeps the
+    # noise of the policy that it imitates: both once more for sampled answers.
     Claim("F41", "Sampled at the temperature of training, RL improves on the cold start.",
           _ACCURACY, _TOOL, _rl("sampled"), _sft("sampled"), source="ablation of RL data"),
     Claim("F42", "Sampled so, RL beats rejection sampling from the cold start, in equal time.",
