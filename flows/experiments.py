@@ -6,6 +6,7 @@ what is recorded for this commit with these params is not run again. Experiments
 have a worktree each.
 """
 
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dvc.api
+import tenacity
 from ruamel.yaml import YAML
 
 from agentic_vlm.errors import ArtifactMissing
@@ -38,6 +40,14 @@ _BEGUN = ".scratch/experiment"
 """File in a worktree with the name of the experiment that it is at."""
 _NUM_LAST_LINES = 20
 _DVC = (sys.executable, "-m", "dvc")
+_LOST_ENTRY = re.compile(r"No such file or directory: '[^']*/runs/[^']*\.tmp'")
+"""What DVC says whose half-written entry of the run cache another DVC took for a broken one and
+removed (dvc 3.67, `StageCache._load`): two worktrees ended equal stages at once."""
+_MAX_TRIES = 3
+
+
+class LostEntry(ExperimentFailed):
+    """Another DVC removed what this one was about to record; running again mends it."""
 
 
 class Bench:
@@ -196,6 +206,11 @@ class Bench:
                     raise ArtifactMissing(f"{revision[:12]}:{place}", "not there", fix) from fault
             yield folder
 
+    @tenacity.retry(
+        retry=tenacity.retry_if_exception_type(LostEntry),
+        stop=tenacity.stop_after_attempt(_MAX_TRIES),
+        reraise=True,
+    )
     def _dvc(
         self, words: Sequence[str], experiment: Experiment, on_line: Callable[[str], None]
     ) -> None:
@@ -210,7 +225,8 @@ class Bench:
         if run_child(command, cwd=self.worktree, on_line=keep):
             what = f"dvc {words[0]} failed\n" + "\n".join(last)
             fix = f"the lines above say why; the work lies in {self.worktree}; a new run resumes it"
-            raise ExperimentFailed(experiment.name, what, fix)
+            is_lost = any(_LOST_ENTRY.search(line) for line in last)
+            raise (LostEntry if is_lost else ExperimentFailed)(experiment.name, what, fix)
 
     def _show(self, revision: str) -> str:
         return self._git("show", f"{revision}:params.yaml")

@@ -87,6 +87,19 @@ stages:
     deps: [data/scores/base, data/scores/rl]
     metrics: [metrics/summary.json: {cache: false}]
 """
+# DVC that loses its entry the first time, or always.
+BESIDE_ANOTHER = """
+import os, pathlib, sys
+from dvc.cli import main
+words = [word for word in sys.argv[1:] if not word.startswith("-")]
+tries = pathlib.Path(__file__).with_name("tries")
+is_first = not tries.exists()
+with tries.open("a") as file:
+    file.write(words[0] + chr(10))
+if is_first or (words[0] == "repro" and "ALWAYS" in os.environ):
+    sys.exit("ERROR: [Errno 2] No such file or directory: '/p/.dvc/cache/runs/32/f0/.O7.tmp'")
+sys.exit(main(sys.argv[1:]))
+"""
 # Each seed begins with `grpo`, and waits in it for that of the other seed.
 TRAIN = """
 import pathlib, sys, time
@@ -415,6 +428,25 @@ def test_two_experiments_at_once_run_what_their_models_need_and_record_nothing_e
 
     assert main([*arguments, "--jobs", "2"]) == 0
     assert "4 recorded, 0 to run" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_an_entry_of_the_run_cache_that_another_dvc_removed_is_written_again(
+    grid_project, capsys, tmp_path, monkeypatch
+):
+    # Two that end equal stages at once do this to each other, too seldom to wait for it.
+    wrapper = tmp_path / "dvc_beside_another.py"
+    wrapper.write_text(BESIDE_ANOTHER)
+    monkeypatch.setattr("flows.experiments._DVC", (sys.executable, str(wrapper)))
+    arguments = ["--root", str(grid_project), "--grid", str(grid_project / "grid.yaml")]
+    assert main([*arguments, "--variants", "grpo"]) == 0
+    tries = (tmp_path / "tries").read_text().split()
+    assert tries[:2] == ["repro", "repro"]
+    (tmp_path / "tries").write_text("")
+    monkeypatch.setenv("ALWAYS", "1")
+    assert main([*arguments, "--seeds", "2", "--variants", "grpo"]) == 1
+    assert (tmp_path / "tries").read_text().split() == ["repro"] * 3
+    assert "No such file or directory" in capsys.readouterr().out
 
 
 @pytest.mark.slow
