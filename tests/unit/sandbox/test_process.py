@@ -287,7 +287,14 @@ def test_a_cancelled_cell_leaves_no_process() -> None:
         await (await sandbox.open([], seed=0)).close()
         while not sandbox.has_spare:
             await asyncio.sleep(0.01)
-        before = descendants(os.getpid())
+        # Only this sandbox's processes count. A kernel that has just been forked has a parent that
+        # is about to end, and is nobody's descendant for a moment.
+        server = sandbox.server_pid
+        assert server is not None
+        before = descendants(server)
+        while not {kernel.pid for kernel in sandbox._spares} <= before:
+            await asyncio.sleep(0.01)
+            before = descendants(server)
         session = await sandbox.open([], seed=0)
         cell = asyncio.create_task(session.run_cell("import time; time.sleep(60)"))
         while session._num_requests == 0:
@@ -299,10 +306,11 @@ def test_a_cancelled_cell_leaves_no_process() -> None:
         await session.close()
         # One spare kernel is warm before and after; whoever was there in between is gone.
         deadline_s = time.monotonic() + 60.0
-        while len(left := descendants(os.getpid())) > len(before):
+        while len(left := descendants(server)) > len(before):
             if time.monotonic() > deadline_s:
                 break
             await asyncio.sleep(0.01)
+        assert sandbox.server_pid == server
         assert len(left) <= len(before)
         return left, after
 
