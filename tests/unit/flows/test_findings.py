@@ -14,6 +14,7 @@ import pytest
 from agentic_vlm.analysis.claims import CLAIMS
 from agentic_vlm.errors import ArtifactMissing, ParamsError
 from agentic_vlm.evaluation.summary import summarize
+from agentic_vlm.params import load_params
 from agentic_vlm.schema import ScoredAnswer
 from agentic_vlm.store import write_records
 from flows.costs import Budget, read_budget
@@ -75,7 +76,7 @@ stages:
       model: [base, rl]
     cmd: python score.py ${item.model}
     deps: [score.py, prepared.txt, "models/${item.model}"]
-    params: [evaluate]
+    params: [seed, evaluate]
     outs: ["data/scores/${item.model}"]
   base:
     frozen: true
@@ -250,6 +251,16 @@ def test_every_claim_finds_both_arms_at_some_seed_and_every_variant_serves_a_cla
     for name, variant in variants.items():
         asked = {arm.column.removesuffix("_direct") for arm in arms if arm.variant == name}
         assert asked == set(variant.models), name
+
+
+def test_sampled_answers_are_those_of_the_greedy_models_at_the_temperature_of_training():
+    variants = read_grid(GRID).variants
+    temperature = load_params(ROOT / "params.yaml").train_rl.temperature
+    for sampled, greedy in (("sampled", "grpo"), ("rejection_sampled", "rejection")):
+        assert variants[sampled].overrides == (
+            *variants[greedy].overrides,
+            f"evaluate.temperature={temperature}",
+        )
 
 
 def test_a_list_in_a_grid_stands_for_the_overrides_of_a_variant_that_runs_every_stage(tmp_path):
